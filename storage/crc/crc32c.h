@@ -12,8 +12,8 @@ namespace penstock {
 
 [[nodiscard]] uint32_t crc32c(uint32_t crc, const void* bytes, size_t count);
 
-// Copies `count` bytes and continues the CRC over the copy, in one pass over memory: what is checksummed is what was
-// copied, whatever happens to the source meanwhile. The two must not overlap.
+// Copies `count` bytes and continues the CRC over them, in one pass over memory. The two ranges must not overlap and
+// nobody may write to the source meanwhile.
 [[nodiscard]] uint32_t copy_and_crc32c(uint32_t crc, void* to, const void* from, size_t count);
 
 // The CRC of A followed by B, from the CRC of each alone and B's length in bytes.
