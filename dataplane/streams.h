@@ -9,6 +9,9 @@
 // larger ones in buffers placed so that one ends and the next begins on a page edge. What has been allowed is never
 // taken back. Every delivered piece holds its buffer once, as Holder::request.
 //
+// Credit of at most 4096 bytes brings whatever arrives first. Larger credit may wait until all of it is there, so it has
+// to end where a request ends.
+//
 // Sending: send(stream, pieces) takes over one Holder::send reference per piece and lets go of it when the peer's TCP
 // (or the kernel) has the bytes; `sent` events say how many bytes left.
 #pragma once
@@ -70,5 +73,12 @@ concept Streams = requires(S streams, StreamId id, uint64_t count, std::span<con
   { streams.stop_accepting() };
   { streams.next_deadline() } -> std::same_as<Nanoseconds>;
 };
+
+// Optional calls; a lane asks `if constexpr (requires { streams.request_done(id); })`.
+//
+//   request_done(id)  the stream holds no partial request: a buffer kept for the bytes that would have followed is let
+//                     go, so that an idle connection owns none. Called before the next allow().
+//   probe(id)         delivers what a receive that waits for more has got so far, by `data` events that follow; the
+//                     rest of the credit stays. For a request that has not moved for a while.
 
 }  // namespace penstock
