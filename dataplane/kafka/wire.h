@@ -77,6 +77,18 @@ constexpr Tag<T> tag(uint32_t number, T& value, When when = always, std::remove_
   return {number, value, when, absent};
 }
 
+// Whether a tagged field goes on the wire.
+template <class T>
+constexpr bool is_present(const Tag<T>& tag, Version version) {
+  if (!tag.when.includes(version)) return false;
+  if constexpr (requires { tag.value.slice(); })
+    return !tag.value.is_null();
+  else if constexpr (requires { tag.value.first(0u); })
+    return !tag.value.empty();
+  else
+    return !(tag.value == tag.absent);
+}
+
 template <class T>
 concept Enumeration = std::is_enum_v<T>;
 
@@ -112,7 +124,7 @@ class Writer {
   template <class... Known>
   void tags(const Known&... known) {
     if (dialect_ == Dialect::classic) return;
-    varint((0u + ... + (present(known) ? 1u : 0u)));
+    varint((0u + ... + (is_present(known, version_) ? 1u : 0u)));
     (write_tag(known), ...);
   }
 
@@ -199,16 +211,6 @@ class Writer {
   }
 
   template <class T>
-  bool present(const Tag<T>& tag) const {
-    if (!tag.when.includes(version_)) return false;
-    if constexpr (requires { tag.value.slice(); })
-      return !tag.value.is_null();
-    else if constexpr (requires { tag.value.begin(), tag.value.first(0u); })
-      return !tag.value.empty();
-    else
-      return !(tag.value == tag.absent);
-  }
-  template <class T>
   void write_tag(const Tag<T>& tag);
 
   Sink sink_;
@@ -259,7 +261,7 @@ using Encoder = Writer<SpanSink>;
 template <class Sink>
 template <class T>
 void Writer<Sink>::write_tag(const Tag<T>& tag) {
-  if (!present(tag)) return;
+  if (!is_present(tag, version_)) return;
   Sizer sizer({}, version_, dialect_);
   sizer.write(tag.value, tag.when);
   varint(tag.number);
