@@ -65,10 +65,14 @@ concept Streams = requires(S streams, StreamId id, uint64_t count, std::span<con
   { streams.allow(id, count) };
   // Takes as many whole pieces as it has room for; returns how many pieces it took.
   { streams.send(id, pieces) } -> std::convertible_to<size_t>;
+  // The stream has no partial request: what it keeps for one may go. Called before new credit.
+  { streams.request_done(id) };
+  // Delivers what has arrived of a long receive so far, so that progress shows.
+  { streams.probe(id) };
+  { streams.receive_cost(count) } -> std::convertible_to<uint64_t>;  // bytes of buffers that so much credit may occupy
+  { streams.receive_free() } -> std::convertible_to<uint64_t>;      // bytes of receive buffers nobody holds
   { streams.close(id) };           // after all that was sent has left; then `closed`
   { streams.abort(id) };           // at once, with RST where there is one; then `closed`
-  // Bytes received but not delivered yet for this stream, and whether anything moved since: for progress timeouts.
-  { streams.bytes_received(id) } -> std::convertible_to<uint64_t>;
   { streams.release(buffers) };    // buffers whose last holder let go
   { streams.stop_accepting() };
   { streams.next_deadline() } -> std::same_as<Nanoseconds>;

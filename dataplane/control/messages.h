@@ -11,12 +11,17 @@
 
 namespace penstock {
 
+// A longer admin request is not handed on: its connection closes. Ten thousand topics with long names fit.
+inline constexpr uint32_t admin_request_bytes_max = 4 << 20;
+
 enum class ToControlKind : uint8_t {
-  admin_request,      // `bytes`: a whole Kafka request (header and body, without the length prefix); answered with admin_reply
+  admin_request,      // `bytes`: a whole Kafka request (header and body, without the length prefix); answered with
+                      // admin_reply
   ensure_topics,      // `topics`: create those that are missing with default settings; answered with topics_ensured
   producer_id_block,  // answered with producer_id_block
   view_applied,       // this lane now works with view `version`; no answer
   lane_stopped,       // drained and done
+  notice,             // `text`: one line for the operator's log, rate limited by the lane; no answer
 };
 
 struct ToControl {
@@ -25,14 +30,17 @@ struct ToControl {
   uint64_t token = 0;  // comes back with the answer
   std::vector<std::byte> bytes;
   std::vector<std::string> topics;
+  std::string text;
   uint64_t version = 0;
 };
 
 enum class ToLaneKind : uint8_t {
   view,               // `view`; the lane opens and deletes partitions accordingly, then says view_applied
-  admin_reply,        // `bytes`: the encoded response (header and body, without the length prefix)
+  admin_reply,        // `bytes`: the encoded response (header and body, without the length prefix); none: the request
+                      // was malformed or is not for here, the connection closes
   topics_ensured,     // the view that has them was applied by every lane before this
-  producer_id_block,  // ids first_producer_id .. + producer_id_count - 1 are this lane's, durably
+  producer_id_block,  // ids first_producer_id .. + producer_id_count - 1 are this lane's, durably; a count of 0: the
+                      // catalog could not be written, InitProducerId gets KAFKA_STORAGE_ERROR or is tried again
   stop,               // accept no more, drain, answer, then say lane_stopped
 };
 

@@ -118,13 +118,6 @@ BatchVerdict judge(const Header& header, const TopicLimits& limits, uint64_t rec
   return verdict;
 }
 
-uint32_t crc_of(PieceRange batch, Crc32c crc32c) {
-  uint32_t crc = 0;
-  batch.drop_front(batch_crc_start);
-  batch.for_each([&](const Piece& piece) { crc = crc32c(crc, piece.data, piece.length); });
-  return crc;
-}
-
 PieceRange records_of(PieceRange batch) {
   batch.drop_front(sizeof(Header));
   return batch;
@@ -149,17 +142,8 @@ BatchVerdict judge_records(ValidBatch& batch, const TopicLimits& limits) {
   return BatchVerdict::count;
 }
 
-}  // namespace
-
-const char* to_string(BatchVerdict verdict) {
-  return verdict < BatchVerdict::count ? rows[static_cast<size_t>(verdict)].label : "valid";
-}
-
-ErrorCode error_of(BatchVerdict verdict) {
-  return verdict < BatchVerdict::count ? rows[static_cast<size_t>(verdict)].error : ErrorCode::NONE;
-}
-
-std::expected<ValidBatch, BatchVerdict> validate_batch(PieceRange records, const TopicLimits& limits, Crc32c crc32c) {
+// Without a crc32c the CRC is the caller's business.
+std::expected<ValidBatch, BatchVerdict> judge_batch(PieceRange records, const TopicLimits& limits, Crc32c crc32c) {
   if (records.empty()) return std::unexpected(no_batch);
   Header header;
   // Old formats can be shorter than this header; what is missing reads as 0.
@@ -169,7 +153,7 @@ std::expected<ValidBatch, BatchVerdict> validate_batch(PieceRange records, const
 
   BatchVerdict verdict = judge<envelope_rules>(header, limits, records.size());
   if (verdict != BatchVerdict::count) return std::unexpected(verdict);
-  if (crc_of(records, crc32c) != header.crc) return std::unexpected(crc_mismatch);
+  if (crc32c != nullptr && crc_of(records, crc32c) != header.crc) return std::unexpected(crc_mismatch);
   verdict = judge<covered_rules>(header, limits, records.size());
   if (verdict != BatchVerdict::count) return std::unexpected(verdict);
 
@@ -186,6 +170,31 @@ std::expected<ValidBatch, BatchVerdict> validate_batch(PieceRange records, const
   if (batch.codec() == Codec::none) verdict = judge_records(batch, limits);
   if (verdict != BatchVerdict::count) return std::unexpected(verdict);
   return batch;
+}
+
+}  // namespace
+
+const char* to_string(BatchVerdict verdict) {
+  return verdict < BatchVerdict::count ? rows[static_cast<size_t>(verdict)].label : "valid";
+}
+
+ErrorCode error_of(BatchVerdict verdict) {
+  return verdict < BatchVerdict::count ? rows[static_cast<size_t>(verdict)].error : ErrorCode::NONE;
+}
+
+uint32_t crc_of(PieceRange batch, Crc32c crc32c) {
+  uint32_t crc = 0;
+  batch.drop_front(batch_crc_start);
+  batch.for_each([&](const Piece& piece) { crc = crc32c(crc, piece.data, piece.length); });
+  return crc;
+}
+
+std::expected<ValidBatch, BatchVerdict> validate_batch(PieceRange records, const TopicLimits& limits, Crc32c crc32c) {
+  return judge_batch(records, limits, crc32c);
+}
+
+std::expected<ValidBatch, BatchVerdict> check_batch(PieceRange records, const TopicLimits& limits) {
+  return judge_batch(records, limits, nullptr);
 }
 
 void set_placement(PieceRange batch, int64_t base_offset, int32_t partition_leader_epoch) {

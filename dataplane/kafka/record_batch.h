@@ -130,6 +130,12 @@ struct ValidBatch {
 [[nodiscard]] std::expected<ValidBatch, BatchVerdict> validate_batch(PieceRange records, const TopicLimits& limits,
                                                                      Crc32c crc32c);
 
+// The same but for the CRC, for a caller that reads every byte anyway and compares with ValidBatch::crc itself: the log
+// checksums a batch in the pass that copies it.
+[[nodiscard]] std::expected<ValidBatch, BatchVerdict> check_batch(PieceRange records, const TopicLimits& limits);
+// The CRC of a whole batch, as its header should have it.
+uint32_t crc_of(PieceRange batch, Crc32c crc32c);
+
 // The bytes the CRC leaves out belong to the broker. Written in place, into the pieces.
 void set_placement(PieceRange batch, int64_t base_offset, int32_t partition_leader_epoch);
 
