@@ -1,0 +1,127 @@
+// Where every batch lies: from (partition, offset) or (partition, time) to a place in a segment file.
+//
+// Per segment the entries stand in log order. Entries of one partition with ascending offsets form a *strand*:
+//
+//   segment 7   | a0 | b0 | a1 | a2 | c0 | b1 | a3 | ...      strand of a: a0 a1 a2 a3, strand of b: b0 b1, ...
+//                 ^-------^    ^              an entry knows the one before and the one after it in its strand,
+//                 ^------------+              and one further back, so a strand is searched in O(log n) steps
+//
+// and the strands of a partition are chained from the newest segment to the oldest. So appending is O(1), sealing is
+// nothing, a sequential reader follows one link per batch, and no entry ever moves. An entry fills one cache line.
+//
+// Batches may also come out of order (carried ones, older than what the partition already has): such a batch begins a
+// strand of its own, and look-ups in that partition consider every strand from then on.
+//
+// Nothing here knows what is durable: the caller says which offsets exist for the reader (OffsetRange).
+// No allocation but for a new segment, and not for that while released segments are at hand.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "dataplane/base/units.h"
+
+namespace penstock {
+
+struct IndexEntry {
+  PartitionNumber partition{};
+  Offset base_offset{};
+  int32_t last_offset_delta = 0;
+  Milliseconds max_timestamp = -1;
+  SegmentNumber segment{};
+  FilePosition commit{};        // where its commit's header lies in the segment; a multiple of 512
+  uint32_t ordinal = 0;         // of its entry in that header, from 0
+  uint32_t first_position = 0;  // of its first run on disk: bytes from the start of the commit
+  bool direct = true;           // one run: the batch is `bytes` bytes from there; else the commit header lists the runs
+  uint32_t bytes = 0;           // of the whole batch
+  uint64_t reference = 0;       // set by look-ups; see at()
+
+  Offset last_offset() const { return base_offset + last_offset_delta; }
+  Offset next_offset() const { return base_offset + last_offset_delta + 1; }
+};
+
+// A batch is visible if a record of it lies at or beyond `begin` and none at or beyond `end`: from log start to
+// durable, for a consumer.
+struct OffsetRange {
+  Offset begin{};
+  Offset end{};
+};
+
+class LogIndex {
+ public:
+  // entries_max: of one segment, after which it is full(). `segments` are allocated now. `partitions` are expected;
+  // more of them cost an allocation.
+  LogIndex(uint32_t entries_max, uint32_t segments, uint32_t partitions);
+  ~LogIndex();
+  LogIndex(LogIndex&&) noexcept;
+  LogIndex& operator=(LogIndex&&) noexcept;
+
+  // ---- the log's end ----
+  // Entries appended from now on lie in `number`, which is greater than all before.
+  void begin_segment(SegmentNumber number);
+  // Entries until the newest segment should be sealed. Appending beyond is possible (recovery meets segments written
+  // with a larger bound) and allocates.
+  uint32_t room() const;
+  bool full() const { return room() == 0; }
+  // In log order, into the newest segment; entry.segment and entry.reference are not looked at.
+  void append(const IndexEntry& entry);
+  // Forgets every entry whose commit lies at or beyond `end` in segment `number`, and all segments after it. `number`
+  // is the newest then.
+  void truncate(SegmentNumber number, FilePosition end);
+
+  // ---- the log's beginning ----
+  // The segment, not the newest, is recycled. Cheap for the oldest.
+  void remove_segment(SegmentNumber number);
+  void drop_partition(PartitionNumber partition);  // unreachable at once; the memory comes back with the segments
+
+  // ---- look-ups ----
+  // The batch that contains `offset`, else the first after it.
+  std::optional<IndexEntry> find(PartitionNumber partition, Offset offset, OffsetRange range) const;
+  // The batch after `entry`.
+  std::optional<IndexEntry> next(const IndexEntry& entry, OffsetRange range) const;
+  // By the reference of an earlier look-up, or by offset when that is stale.
+  std::optional<IndexEntry> at(uint64_t reference, PartitionNumber partition, Offset base_offset) const;
+  // The first batch in offset order with max_timestamp >= timestamp.
+  std::optional<IndexEntry> find_time(PartitionNumber partition, Milliseconds timestamp, OffsetRange range) const;
+  // The batch with the largest max_timestamp; of several the first.
+  std::optional<IndexEntry> find_max_timestamp(PartitionNumber partition, OffsetRange range) const;
+
+  // The largest max_timestamp in a segment, -1 when it has none: retention by time.
+  Milliseconds segment_max_timestamp(SegmentNumber number) const;
+  uint64_t entry_count() const;
+
+ private:
+  struct Entry;
+  struct Strand;
+  struct Segment;
+  struct Place;  // an entry and the strand and segment it is in
+  class Heads;
+
+  // Names a strand. Stale once the segment object serves another segment number.
+  struct StrandId {
+    uint64_t segment_number = 0;  // 0: none
+    uint32_t object = 0;          // of objects_
+    uint32_t strand = 0;
+    bool operator==(const StrandId&) const = default;
+  };
+
+  Strand* resolve(const StrandId& id) const;
+  Segment* segment(SegmentNumber number) const;
+  uint32_t take_object();
+  void cut_back(Segment& segment, uint32_t count);
+  void unlink(StrandId id, const Strand& strand);
+  const Entry* entry_of(const IndexEntry& described) const;
+  IndexEntry describe(const Place& place) const;
+  template <class Visit>
+  void each_strand(PartitionNumber partition, Visit&& visit) const;
+
+  uint32_t entries_max_;
+  std::vector<std::unique_ptr<Segment>> objects_;  // serve one segment after the other
+  std::vector<uint32_t> live_;                     // objects, by ascending segment number
+  std::vector<uint32_t> spare_;                    // objects
+  std::unique_ptr<Heads> heads_;                   // partition -> its newest strand
+};
+
+}  // namespace penstock
