@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "dataplane/base/units.h"
-#include "dataplane/kafka/wire.h"
+#include "dataplane/kafka/types.h"
 #include "storage/log.h"
 
 namespace penstock {
@@ -22,11 +22,13 @@ struct PartitionPlace {
   int32_t leader_epoch = 0;
 };
 
-// Per-topic settings the produce path obeys; all of Kafka's others are stored and returned as text.
+// Per-topic settings that lanes obey; all of Kafka's others are stored and returned as text.
 struct TopicSettings {
-  int32_t max_message_bytes = 1'048'588;  // Kafka's default
-  bool compacted = false;                 // cleanup.policy contains compact
-  bool log_append_time = false;           // message.timestamp.type=LogAppendTime
+  int32_t max_message_bytes = 1'048'588;    // Kafka's default
+  Milliseconds retention_ms = 604'800'000;  // -1: for ever
+  int64_t retention_bytes = -1;             // per partition; -1: any
+  bool compacted = false;                   // cleanup.policy contains compact
+  bool log_append_time = false;             // message.timestamp.type=LogAppendTime
 };
 
 struct TopicView {
@@ -52,10 +54,10 @@ struct CatalogView {
   uint64_t version = 0;
   std::string cluster_id;
   std::string rack;
-  std::vector<BrokerView> brokers;  // by lane; the controller is lane 0
+  std::vector<BrokerView> brokers;                       // by lane; the controller is lane 0
   std::vector<std::shared_ptr<const TopicView>> topics;  // by name
   std::unordered_map<std::string, const TopicView*, StringHash, std::equal_to<>> by_name;
-  std::unordered_map<kafka::Uuid, const TopicView*, kafka::UuidHash> by_id;
+  std::unordered_map<kafka::Uuid, const TopicView*> by_id;
   bool auto_create_topics = true;
 
   const TopicView* find(std::string_view name) const {
