@@ -197,6 +197,17 @@ std::expected<ValidBatch, BatchVerdict> check_batch(PieceRange records, const To
   return judge_batch(records, limits, nullptr);
 }
 
+std::expected<ValidBatch, BatchVerdict> check_batch(PieceRange records, const TopicLimits& limits, Crc32c crc32c) {
+  auto batch = judge_batch(records, limits, nullptr);
+  // The verdicts behind crc_mismatch are about bytes the CRC covers.
+  if (!batch.has_value() && batch.error() > crc_mismatch) {
+    Big<uint32_t> crc;
+    records.copy_out(offsetof(Header, crc), &crc, sizeof crc);
+    if (crc_of(records, crc32c) != crc) return std::unexpected(crc_mismatch);
+  }
+  return batch;
+}
+
 void set_placement(PieceRange batch, int64_t base_offset, int32_t partition_leader_epoch) {
   const Big<int64_t> offset(base_offset);
   const Big<int32_t> epoch(partition_leader_epoch);

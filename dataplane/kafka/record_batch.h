@@ -97,7 +97,7 @@ enum class BatchVerdict : uint8_t {
 const char* to_string(BatchVerdict verdict);
 ErrorCode error_of(BatchVerdict verdict);
 
-// A batch that may be appended. Only validate_batch() makes one.
+// A batch that may be appended: made by validate_batch(), or by check_batch() when the caller then compares the CRC.
 struct ValidBatch {
   PieceRange bytes;  // the whole batch
   uint32_t crc = 0;  // as in the header
@@ -133,6 +133,10 @@ struct ValidBatch {
 // The same but for the CRC, for a caller that reads every byte anyway and compares with ValidBatch::crc itself: the log
 // checksums a batch in the pass that copies it.
 [[nodiscard]] std::expected<ValidBatch, BatchVerdict> check_batch(PieceRange records, const TopicLimits& limits);
+// The same, and a refusal is checked against the CRC: a field damaged on the way is named crc_mismatch, which producers
+// retry, and not the rule it happens to break. Costs nothing for batches that pass.
+[[nodiscard]] std::expected<ValidBatch, BatchVerdict> check_batch(PieceRange records, const TopicLimits& limits,
+                                                                  Crc32c crc32c);
 // The CRC of a whole batch, as its header should have it.
 uint32_t crc_of(PieceRange batch, Crc32c crc32c);
 

@@ -94,18 +94,5 @@ TEST_F(FrameTest, ShortHeaderFails) {
   EXPECT_EQ(open_request(pieces.range(), scratch_).status, DecodeStatus::malformed);
 }
 
-TEST(ApiTable, IsSortedAndDecodesNothingItDoesNotAdvertise) {
-  for (size_t i = 0; i < served_apis.size(); ++i) {
-    const Api& api = served_apis[i];
-    if (i > 0) {
-      EXPECT_LT(served_apis[i - 1].key, api.key);
-    }
-    EXPECT_LE(api.oldest, api.oldest_served);
-    EXPECT_LE(api.oldest_served, api.newest);
-  }
-  EXPECT_EQ(find_api(static_cast<ApiKey>(8)), nullptr);
-  EXPECT_STREQ(to_string(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), "UNKNOWN_TOPIC_OR_PARTITION");
-}
-
 }  // namespace
 }  // namespace penstock::kafka

@@ -167,6 +167,27 @@ TEST(RecordBatch, RecordRules) {
   EXPECT_EQ(verdict_of(raw({0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 1)), BatchVerdict::record_malformed);
 }
 
+TEST(RecordBatch, CheckBatchLeavesTheCrcOfGoodBatchesToItsCaller) {
+  auto bytes = three_records().build(crc32c);
+  store_big<uint16_t>(bytes.data() + 21, attributes::control);
+  const auto rule = [&](Crc32c function) {
+    const CutPieces pieces(bytes, {3});
+    const auto batch =
+        function == nullptr ? check_batch(pieces.range(), {}) : check_batch(pieces.range(), {}, function);
+    return batch ? BatchVerdict::count : batch.error();
+  };
+  EXPECT_EQ(rule(nullptr), BatchVerdict::control_batch);
+  EXPECT_EQ(rule(crc32c), BatchVerdict::crc_mismatch);  // not what the producer sent
+  BatchBuilder::mend_crc(bytes, crc32c);
+  EXPECT_EQ(rule(crc32c), BatchVerdict::control_batch);
+
+  bytes = three_records().build(crc32c);
+  bytes[70] ^= std::byte{1};  // in the first record's value
+  EXPECT_EQ(rule(crc32c), BatchVerdict::count);
+  const ContiguousPieces whole(bytes);
+  EXPECT_NE(crc_of(whole.range(), crc32c), check_batch(whole.range(), {})->crc);
+}
+
 TEST(RecordBatch, ByKafkaItself) {
   for (const auto& [label, verdict, compacted] :
        {std::tuple<const char*, BatchVerdict, BatchVerdict>{"plain", BatchVerdict::count,
