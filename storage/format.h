@@ -19,6 +19,11 @@
 // says its predecessor ended: whatever the predecessor holds beyond that point is void (torn, or written again here
 // after a write error).
 //
+// Segment numbers ascend, and may skip: after a write error the segments begun since the durable end are given up, and
+// the fresh one with the next number names the segment of the durable end as its predecessor. The log is the newest
+// segment, its predecessor by number and id, that one's predecessor, and so on. A segment whose header is intact but
+// which is not on that path was given up (its header write may have failed and reached the drive all the same): void.
+//
 // All integers are little-endian. A reader refuses a version it does not know.
 #pragma once
 
