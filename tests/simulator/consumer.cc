@@ -1,0 +1,143 @@
+#include "tests/simulator/consumer.h"
+
+#include <algorithm>
+#include <array>
+
+#include "dataplane/kafka/messages/fetch.h"
+#include "dataplane/kafka/messages/metadata.h"
+#include "dataplane/kafka/record_batch.h"
+#include "storage/crc/crc32c.h"
+
+namespace penstock::sim {
+
+using kafka::ErrorCode;
+
+namespace {
+constexpr kafka::Version metadata_version = 9;
+constexpr Nanoseconds retry_ns = 5 * millisecond_ns;
+}  // namespace
+
+void Consumer::node_lost() {
+  connection_.lost();
+  state_ = State::idle;
+  high_watermark_ = -1;
+}
+
+bool Consumer::step(std::span<SimStreams* const> streams, Nanoseconds now) {
+  if (state_ != State::idle && connection_.ended(now)) {
+    connection_.close();
+    state_ = State::idle;
+    retry_at_ = now + retry_ns;
+    return true;
+  }
+  if (state_ == State::idle) {
+    if (now < retry_at_) return false;
+    retry_at_ = now + retry_ns;
+    if (!connection_.connect(streams[random_.below(streams.size())], 9092, now)) return false;
+    kafka::MetadataRequest request;
+    std::array<kafka::MetadataRequest::Topic, 1> topics;
+    topics[0].name = kafka::NullableText(std::string_view(config_.topic));
+    request.topics = kafka::NullableSlice<kafka::MetadataRequest::Topic>(std::span(topics));
+    connection_.send(request, metadata_version, now);
+    state_ = State::locating;
+    return true;
+  }
+  bool busy = false;
+  while (state_ != State::idle) {
+    const auto frame = connection_.receive(now);
+    if (!frame.has_value()) break;
+    busy = true;
+    if (state_ == State::locating)
+      on_located(*frame, streams, now);
+    else
+      on_fetched(*frame, now);
+  }
+  return busy;
+}
+
+void Consumer::on_located(const Frame& frame, std::span<SimStreams* const> streams, Nanoseconds now) {
+  const Decoded<kafka::MetadataResponse> metadata(frame, metadata_version);
+  connection_.close();
+  state_ = State::idle;
+  retry_at_ = now + retry_ns;
+  const auto& topic = metadata.message.topics[0];
+  if (topic.error_code != ErrorCode::NONE) return;
+  topic_id_ = topic.topic_id;
+  const auto leader = static_cast<size_t>(topic.partitions[static_cast<uint32_t>(config_.partition)].leader_id);
+  if (!connection_.connect(streams[leader], 9092, now)) return;
+  // Version 9 of Metadata has no topic ids, so the fetch goes by name.
+  constexpr std::array<kafka::Version, 4> versions = {4, 7, 11, 12};
+  fetch_version_ = versions[random_.below(versions.size())];
+  state_ = State::fetching;
+  fetch(now);
+}
+
+void Consumer::fetch(Nanoseconds now) {
+  kafka::FetchRequest request;
+  request.max_wait_ms = static_cast<int32_t>(random_.below(60));
+  request.min_bytes = static_cast<int32_t>(random_.one_in(2) ? 1 : random_.below(20'000));
+  request.max_bytes = static_cast<int32_t>(random_.between(1, 100'000));
+  std::array<kafka::FetchRequest::Topic, 1> topics;
+  std::array<kafka::FetchRequest::Partition, 1> partitions;
+  topics[0].name = std::string_view(config_.topic);
+  topics[0].topic_id = topic_id_;
+  partitions[0].index = config_.partition;
+  partitions[0].fetch_offset = next_offset_;
+  partitions[0].partition_max_bytes = static_cast<int32_t>(random_.between(1, 100'000));
+  topics[0].partitions = kafka::Slice<kafka::FetchRequest::Partition>(std::span(partitions));
+  request.topics = kafka::Slice<kafka::FetchRequest::Topic>(std::span(topics));
+  connection_.send(request, fetch_version_, now);
+}
+
+void Consumer::on_fetched(const Frame& frame, Nanoseconds now) {
+  const Decoded<kafka::FetchResponse> answer(frame, fetch_version_);
+  const auto& partition = answer.message.topics[0].partitions[0];
+  if (partition.error_code != ErrorCode::NONE) {
+    check(partition.error_code != ErrorCode::OFFSET_OUT_OF_RANGE, "what a consumer was shown is gone",
+          static_cast<long long>(next_offset_), static_cast<long long>(partition.high_watermark));
+    connection_.close();
+    state_ = State::idle;
+    retry_at_ = now + retry_ns;
+    return;
+  }
+  high_watermark_ = partition.high_watermark;
+  check(high_watermark_ >= highest_watermark_, "the high watermark went back", static_cast<long long>(high_watermark_),
+        static_cast<long long>(highest_watermark_));
+  highest_watermark_ = high_watermark_;
+  std::vector<std::byte> records(partition.records.size());
+  if (!records.empty()) partition.records.range().copy_out(0, records.data(), records.size());
+  take_batches(records);
+  check(next_offset_ <= high_watermark_, "a consumer saw what is not durable", static_cast<long long>(next_offset_),
+        static_cast<long long>(high_watermark_));
+  fetch(now);
+}
+
+void Consumer::take_batches(const std::vector<std::byte>& records) {
+  for (size_t at = 0; at < records.size();) {
+    kafka::RecordBatchHeader header;
+    check(records.size() - at >= sizeof header, "fetched half a batch header");
+    std::memcpy(static_cast<void*>(&header), records.data() + at, sizeof header);
+    const size_t size = kafka::batch_length_prefix_bytes + static_cast<size_t>(int32_t{header.batch_length});
+    check(records.size() - at >= size, "fetched half a batch");
+    const std::byte* batch = records.data() + at;
+    check(crc32c(0, batch + kafka::batch_crc_start, size - kafka::batch_crc_start) == header.crc, "CRC of a fetched batch");
+    check(header.base_offset == next_offset_, "offsets are not dense", header.base_offset,
+          static_cast<long long>(next_offset_));
+    SeenBatch seen;
+    seen.base_offset = header.base_offset;
+    seen.record_count = header.record_count;
+    seen.producer_id = header.producer_id;
+    seen.bytes.assign(batch, batch + size);
+    const std::string_view text(reinterpret_cast<const char*>(batch) + sizeof header, size - sizeof header);
+    // Behind the 'p' of a label stands a digit; a varint that happens to be 'p' is followed by none.
+    size_t label = text.find('p');
+    while (label + 1 < text.size() && (text[label + 1] < '0' || text[label + 1] > '9')) label = text.find('p', label + 1);
+    check(label != std::string_view::npos, "a batch without label");
+    seen.label = std::string(text.substr(label, text.find(':', label) + 1 - label));
+    next_offset_ = header.base_offset + header.last_offset_delta + 1;
+    seen_.push_back(std::move(seen));
+    at += size;
+  }
+}
+
+}  // namespace penstock::sim

@@ -1,0 +1,60 @@
+// A simulated consumer of one partition: fetches from offset 0 on with long polls, remembers every batch it saw. What
+// it was shown must be there for ever: the world compares it with the log after the last restart.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "drivers/sim/random.h"
+#include "tests/simulator/sim_client.h"
+
+namespace penstock::sim {
+
+struct SeenBatch {
+  int64_t base_offset = 0;
+  int32_t record_count = 0;
+  int64_t producer_id = -1;
+  std::string label;       // of the first record: "p<producer>-<batch>:"
+  std::vector<std::byte> bytes;
+};
+
+struct ConsumerConfig {
+  std::string topic;
+  int32_t partition = 0;
+  uint64_t seed = 1;
+};
+
+class Consumer {
+ public:
+  explicit Consumer(const ConsumerConfig& config) : config_(config), random_(config.seed) {}
+
+  bool step(std::span<SimStreams* const> streams, Nanoseconds now);
+  void node_lost();
+
+  const ConsumerConfig& config() const { return config_; }
+  const std::vector<SeenBatch>& seen() const { return seen_; }
+  int64_t next_offset() const { return next_offset_; }
+  int64_t high_watermark() const { return high_watermark_; }  // of the last answer since the node started, or -1
+
+ private:
+  enum class State : uint8_t { idle, locating, fetching };
+  void on_located(const Frame& frame, std::span<SimStreams* const> streams, Nanoseconds now);
+  void on_fetched(const Frame& frame, Nanoseconds now);
+  void fetch(Nanoseconds now);
+  void take_batches(const std::vector<std::byte>& records);
+
+  const ConsumerConfig config_;
+  SimRandom random_;
+  State state_ = State::idle;
+  Connection connection_;
+  kafka::Uuid topic_id_{};
+  kafka::Version fetch_version_ = 4;
+  Nanoseconds retry_at_ = 0;
+  int64_t next_offset_ = 0;
+  int64_t high_watermark_ = -1;
+  int64_t highest_watermark_ = -1;
+  std::vector<SeenBatch> seen_;
+};
+
+}  // namespace penstock::sim

@@ -1,0 +1,179 @@
+#include "tests/simulator/producer.h"
+
+#include <algorithm>
+#include <array>
+
+#include "dataplane/kafka/messages/init_producer_id.h"
+#include "dataplane/kafka/messages/metadata.h"
+#include "dataplane/kafka/messages/produce.h"
+#include "storage/crc/crc32c.h"
+#include "tests/kafka/batch_builder.h"
+
+namespace penstock::sim {
+
+using kafka::ErrorCode;
+
+namespace {
+constexpr kafka::Version metadata_version = 12, identify_version = 4;
+constexpr Nanoseconds retry_ns = 5 * millisecond_ns;
+}  // namespace
+
+std::string Producer::label(uint32_t producer, uint32_t batch) {
+  return "p" + std::to_string(producer) + "-" + std::to_string(batch) + ":";
+}
+
+void Producer::node_lost() {
+  connection_.lost();
+  restart();
+}
+
+// Back to the beginning: find the leader, then send again, or give up, what was not answered.
+void Producer::restart() {
+  state_ = State::idle;
+  if (config_.idempotent) {
+    for (InFlight& batch : in_flight_) batch.sent = false;
+    return;
+  }
+  std::erase_if(in_flight_, [](const InFlight& batch) { return batch.sent; });
+}
+
+bool Producer::step(std::span<SimStreams* const> streams, Nanoseconds now) {
+  if (state_ != State::idle && connection_.ended(now)) {
+    connection_.close();
+    restart();
+    retry_at_ = now + retry_ns;
+    return true;
+  }
+  if (done()) {
+    return false;
+  }
+  if (state_ == State::idle) return locate(streams, now);
+  bool busy = receive(streams, now);
+  if (state_ == State::producing) busy |= send_more(now);
+  return busy;
+}
+
+bool Producer::locate(std::span<SimStreams* const> streams, Nanoseconds now) {
+  if (now < retry_at_) return false;
+  if (!connection_.connect(streams[random_.below(streams.size())], 9092, now)) {
+    retry_at_ = now + retry_ns;
+    return false;
+  }
+  kafka::MetadataRequest request;
+  std::array<kafka::MetadataRequest::Topic, 1> topics;
+  topics[0].name = kafka::NullableText(std::string_view(config_.topic));
+  request.topics = kafka::NullableSlice<kafka::MetadataRequest::Topic>(std::span(topics));
+  connection_.send(request, metadata_version, now);
+  state_ = State::locating;
+  return true;
+}
+
+bool Producer::receive(std::span<SimStreams* const> streams, Nanoseconds now) {
+  bool busy = false;
+  while (state_ != State::idle) {
+    const auto frame = connection_.receive(now);
+    if (!frame.has_value()) break;
+    busy = true;
+    switch (state_) {
+      case State::idle: break;
+      case State::locating: on_located(*frame, streams, now); break;
+      case State::identifying: on_identified(*frame, now); break;
+      case State::producing: on_produced(*frame, now); break;
+    }
+  }
+  return busy;
+}
+
+void Producer::on_located(const Frame& frame, std::span<SimStreams* const> streams, Nanoseconds now) {
+  const Decoded<kafka::MetadataResponse> metadata(frame, metadata_version);
+  connection_.close();
+  state_ = State::idle;
+  retry_at_ = now + retry_ns;
+  check(metadata.message.topics.size() == 1, "metadata: not the one topic that was asked for");
+  const auto& topic = metadata.message.topics[0];
+  if (topic.error_code != ErrorCode::NONE) return;
+  topic_id_ = topic.topic_id;
+  const auto leader = static_cast<size_t>(topic.partitions[static_cast<uint32_t>(config_.partition)].leader_id);
+  if (!connection_.connect(streams[leader], 9092, now)) return;
+  constexpr std::array<kafka::Version, 5> versions = {3, 7, 9, 12, 13};
+  produce_version_ = versions[random_.below(versions.size())];
+  state_ = State::producing;
+  if (config_.idempotent && producer_id_ < 0) {
+    connection_.send(kafka::InitProducerIdRequest{}, identify_version, now);
+    state_ = State::identifying;
+  }
+}
+
+void Producer::on_identified(const Frame& frame, Nanoseconds) {
+  const Decoded<kafka::InitProducerIdResponse> answer(frame, identify_version);
+  check(answer.message.error_code == ErrorCode::NONE, "no producer id", static_cast<int>(answer.message.error_code));
+  producer_id_ = answer.message.producer_id;
+  producer_epoch_ = answer.message.producer_epoch;
+  state_ = State::producing;
+}
+
+void Producer::on_produced(const Frame& frame, Nanoseconds now) {
+  const Decoded<kafka::ProduceResponse> answer(frame, produce_version_);
+  check(!in_flight_.empty() && in_flight_.front().sent, "an answer to nothing");
+  check(in_flight_.front().correlation_id == frame.correlation_id, "answers out of request order",
+        in_flight_.front().correlation_id, frame.correlation_id);
+  const auto& partition = answer.message.topics[0].partitions[0];
+  if (partition.error_code == ErrorCode::NONE) {
+    const auto [place, fresh] = acknowledged_.emplace(in_flight_.front().batch, partition.base_offset);
+    check(fresh, "batch acknowledged twice", in_flight_.front().batch);
+    in_flight_.pop_front();
+    return;
+  }
+  ++errors_;
+  connection_.close();
+  if (!config_.idempotent) in_flight_.pop_front();
+  restart();
+  retry_at_ = now + retry_ns;
+}
+
+bool Producer::send_more(Nanoseconds now) {
+  bool busy = false;
+  const auto unsent = [](const InFlight& batch) { return !batch.sent; };
+  while (next_ < config_.batches && in_flight_.size() < config_.in_flight_max && !random_.one_in(8)) {
+    InFlight batch;
+    batch.batch = next_++;
+    batch.sequence = next_sequence_;
+    next_sequence_ += static_cast<int32_t>(record_count(config_.number, batch.batch));
+    batch.bytes = build(batch.batch, batch.sequence);
+    in_flight_.push_back(std::move(batch));
+  }
+  for (auto next = std::find_if(in_flight_.begin(), in_flight_.end(), unsent); next != in_flight_.end(); ++next) {
+    kafka::ProduceRequest request;
+    request.acks = static_cast<int16_t>(random_.one_in(2) ? 1 : -1);
+    request.timeout_ms = 30'000;
+    std::array<kafka::ProduceRequest::Topic, 1> topics;
+    std::array<kafka::ProduceRequest::Partition, 1> partitions;
+    topics[0].name = std::string_view(config_.topic);
+    topics[0].topic_id = topic_id_;
+    partitions[0].index = config_.partition;
+    partitions[0].records = kafka::Records::external(next->bytes.size());
+    topics[0].partitions = kafka::Slice<kafka::ProduceRequest::Partition>(std::span(partitions));
+    request.topics = kafka::Slice<kafka::ProduceRequest::Topic>(std::span(topics));
+    const std::array<std::span<const std::byte>, 1> records = {next->bytes};
+    next->correlation_id = connection_.send(request, produce_version_, now, records);
+    next->sent = true;
+    busy = true;
+  }
+  return busy;
+}
+
+std::vector<std::byte> Producer::build(uint32_t batch, int32_t sequence) {
+  kafka::BatchBuilder builder;
+  if (config_.idempotent) builder.producer(producer_id_, producer_epoch_, sequence);
+  const uint64_t size_class = random_.below(4);
+  const uint64_t size = size_class == 0 ? random_.below(100) : random_.below(config_.record_bytes_max);
+  for (uint32_t i = 0; i < record_count(config_.number, batch); ++i) {
+    std::string value = label(config_.number, batch) + std::to_string(i) + ":";
+    SimRandom fill(config_.number * 1'000'003ull + batch * 1009ull + i);
+    while (value.size() < size) value += static_cast<char>('a' + fill.below(26));
+    builder.add(1'700'000'000'000 + batch, std::nullopt, value);
+  }
+  return builder.build(crc32c);
+}
+
+}  // namespace penstock::sim

@@ -1,0 +1,80 @@
+// A simulated producer, plain or idempotent, of one partition. Every batch is told apart by its number, so that the
+// checker knows afterwards which are where. An idempotent producer sends again what was not answered, with the same
+// sequence numbers; a plain one counts it as unknown and goes on.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "drivers/sim/random.h"
+#include "tests/simulator/sim_client.h"
+
+namespace penstock::sim {
+
+struct ProducerConfig {
+  uint32_t number = 0;  // unique in the world
+  std::string topic;
+  int32_t partition = 0;
+  bool idempotent = false;
+  uint32_t batches = 50;
+  uint32_t in_flight_max = 5;
+  uint32_t record_bytes_max = 6000;  // some batches are larger than a few segments
+  uint64_t seed = 1;
+};
+
+class Producer {
+ public:
+  explicit Producer(const ProducerConfig& config) : config_(config), random_(config.seed) {}
+
+  // One step; `streams` by lane. Returns whether anything happened.
+  bool step(std::span<SimStreams* const> streams, Nanoseconds now);
+  // The node crashed: every connection is gone.
+  void node_lost();
+  bool done() const { return next_ >= config_.batches && in_flight_.empty(); }
+  const ProducerConfig& config() const { return config_; }
+
+  // What was acknowledged: batch number -> base offset.
+  const std::map<uint32_t, int64_t>& acknowledged() const { return acknowledged_; }
+  uint32_t errors() const { return errors_; }
+  // The value of the first record of batch `batch` of producer `producer` begins with this.
+  static std::string label(uint32_t producer, uint32_t batch);
+  static uint32_t record_count(uint32_t producer, uint32_t batch) { return 1 + (producer * 7 + batch * 3) % 4; }
+
+ private:
+  enum class State : uint8_t { idle, locating, identifying, producing };
+  struct InFlight {
+    uint32_t batch = 0;
+    int32_t sequence = 0;
+    bool sent = false;
+    int32_t correlation_id = 0;
+    std::vector<std::byte> bytes;
+  };
+  void restart();
+  bool locate(std::span<SimStreams* const> streams, Nanoseconds now);
+  bool receive(std::span<SimStreams* const> streams, Nanoseconds now);
+  void on_located(const Frame& frame, std::span<SimStreams* const> streams, Nanoseconds now);
+  void on_identified(const Frame& frame, Nanoseconds now);
+  void on_produced(const Frame& frame, Nanoseconds now);
+  bool send_more(Nanoseconds now);
+  std::vector<std::byte> build(uint32_t batch, int32_t sequence);
+
+  const ProducerConfig config_;
+  SimRandom random_;
+  State state_ = State::idle;
+  Connection connection_;
+  kafka::Uuid topic_id_{};
+  Nanoseconds retry_at_ = 0;
+  int64_t producer_id_ = -1;
+  int16_t producer_epoch_ = 0;
+  int32_t next_sequence_ = 0;
+  uint32_t next_ = 0;
+  kafka::Version produce_version_ = 9;
+  std::deque<InFlight> in_flight_;
+  std::map<uint32_t, int64_t> acknowledged_;
+  uint32_t errors_ = 0;
+};
+
+}  // namespace penstock::sim

@@ -1,0 +1,109 @@
+// A Kafka client of the simulated world: frames over a simulated stream, encoded and decoded with the same message
+// descriptions as the node's. What it does with them is in producer.h and consumer.h.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dataplane/kafka/frame.h"
+#include "drivers/sim/sim_streams.h"
+
+namespace penstock::sim {
+
+struct Frame {
+  int32_t correlation_id = 0;
+  std::vector<std::byte> bytes;  // header and body
+};
+
+// One connection to one lane.
+class Connection {
+ public:
+  bool open() const { return streams_ != nullptr; }
+  bool connect(SimStreams* streams, uint16_t port, Nanoseconds now) {
+    close();
+    peer_ = streams->connect(now, port);
+    if (peer_ == UINT32_MAX) return false;
+    streams_ = streams;
+    return true;
+  }
+  void close() {
+    if (streams_ != nullptr) streams_->forget(peer_);
+    lost();
+  }
+  // The node is gone, and with it the streams object.
+  void lost() {
+    streams_ = nullptr;
+    in_.clear();
+  }
+  bool ended(Nanoseconds now) const { return streams_ == nullptr || streams_->ended(peer_, now); }
+  void stop_reading(bool stopped) { streams_->stop_reading(peer_, stopped); }
+  void write(std::span<const std::byte> bytes, Nanoseconds now) { streams_->write(peer_, bytes, now); }
+  void reset() { streams_->reset(peer_); }
+
+  // `record_bytes`: one entry for each Records field that is not null, in order.
+  template <class Message>
+  int32_t send(const Message& message, kafka::Version version, Nanoseconds now,
+               std::span<const std::span<const std::byte>> record_bytes = {}) {
+    const kafka::RequestHeader header{Message::key, version, next_correlation_++, "sim"};
+    std::vector<std::byte> out(64 * 1024);
+    std::vector<kafka::Splice> splices(record_bytes.size());
+    const auto encoded = kafka::encode_request(header, message, out, splices);
+    check(encoded.has_value(), "simulated client: request does not encode");
+    std::vector<std::byte> frame;
+    size_t at = 0;
+    for (const kafka::Splice& splice : encoded->splices) {
+      frame.insert(frame.end(), out.begin() + static_cast<ptrdiff_t>(at),
+                   out.begin() + static_cast<ptrdiff_t>(splice.position));
+      at = splice.position;
+      frame.insert(frame.end(), record_bytes[splice.ordinal].begin(), record_bytes[splice.ordinal].end());
+    }
+    frame.insert(frame.end(), out.begin() + static_cast<ptrdiff_t>(at),
+                 out.begin() + static_cast<ptrdiff_t>(encoded->bytes.size()));
+    write(frame, now);
+    return header.correlation_id;
+  }
+
+  std::optional<Frame> receive(Nanoseconds now) {
+    if (streams_ == nullptr) return std::nullopt;
+    streams_->read(peer_, in_, now);
+    if (in_.size() < kafka::frame_length_bytes) return std::nullopt;
+    const auto length = static_cast<size_t>(load_big<int32_t>(in_.data()));
+    if (in_.size() < kafka::frame_length_bytes + length) return std::nullopt;
+    Frame frame;
+    frame.bytes.assign(in_.begin() + kafka::frame_length_bytes,
+                       in_.begin() + static_cast<ptrdiff_t>(kafka::frame_length_bytes + length));
+    in_.erase(in_.begin(), in_.begin() + static_cast<ptrdiff_t>(kafka::frame_length_bytes + length));
+    frame.correlation_id = load_big<int32_t>(frame.bytes.data());
+    return frame;
+  }
+
+ private:
+  SimStreams* streams_ = nullptr;
+  uint32_t peer_ = 0;
+  int32_t next_correlation_ = 1;
+  std::vector<std::byte> in_;
+};
+
+// Decodes a response; what it points to lives in `frame` and in this object.
+template <class Message>
+class Decoded {
+ public:
+  Decoded(const Frame& frame, kafka::Version version)
+      : memory_(256 * 1024), scratch_(memory_), pieces_(frame.bytes) {
+    int32_t correlation_id = 0;
+    const auto status = kafka::decode_response(pieces_.range(), version, scratch_, correlation_id, message);
+    check(status == kafka::DecodeStatus::ok, "simulated client: response does not decode", static_cast<int>(status));
+  }
+  Message message;
+
+ private:
+  std::vector<std::byte> memory_;
+  kafka::Scratch scratch_;
+  kafka::ContiguousPieces pieces_;
+};
+
+}  // namespace penstock::sim
