@@ -193,10 +193,6 @@ std::expected<ValidBatch, BatchVerdict> validate_batch(PieceRange records, const
   return judge_batch(records, limits, crc32c);
 }
 
-std::expected<ValidBatch, BatchVerdict> check_batch(PieceRange records, const TopicLimits& limits) {
-  return judge_batch(records, limits, nullptr);
-}
-
 std::expected<ValidBatch, BatchVerdict> check_batch(PieceRange records, const TopicLimits& limits, Crc32c crc32c) {
   auto batch = judge_batch(records, limits, nullptr);
   // The verdicts behind crc_mismatch are about bytes the CRC covers.

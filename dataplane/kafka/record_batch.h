@@ -130,11 +130,9 @@ struct ValidBatch {
 [[nodiscard]] std::expected<ValidBatch, BatchVerdict> validate_batch(PieceRange records, const TopicLimits& limits,
                                                                      Crc32c crc32c);
 
-// The same but for the CRC, for a caller that reads every byte anyway and compares with ValidBatch::crc itself: the log
-// checksums a batch in the pass that copies it.
-[[nodiscard]] std::expected<ValidBatch, BatchVerdict> check_batch(PieceRange records, const TopicLimits& limits);
-// The same, and a refusal is checked against the CRC: a field damaged on the way is named crc_mismatch, which producers
-// retry, and not the rule it happens to break. Costs nothing for batches that pass.
+// The same, but what passes has not been checksummed: the caller reads every byte anyway and compares with
+// ValidBatch::crc itself (the log checksums a batch in the pass that copies it). Only a refusal is checked against the
+// CRC: a field damaged on the way is named crc_mismatch, which producers retry, and not the rule it happens to break.
 [[nodiscard]] std::expected<ValidBatch, BatchVerdict> check_batch(PieceRange records, const TopicLimits& limits,
                                                                   Crc32c crc32c);
 // The CRC of a whole batch, as its header should have it.

@@ -57,7 +57,7 @@ Attempt append(Broker& broker, const RequestContext& context, const Located& loc
   const kafka::TopicLimits limits{.message_bytes_max = static_cast<uint32_t>(located.topic->settings.max_message_bytes),
                                   .compacted = located.topic->settings.compacted,
                                   .zstd_allowed = context.version >= 7};
-  auto batch = kafka::check_batch(records, limits);
+  auto batch = kafka::check_batch(records, limits, crc32c);
   if (!batch.has_value()) return failed(kafka::error_of(batch.error()));
   const bool append_time = located.topic->settings.log_append_time;
   kafka::RecordBatchHeader as_sent;

@@ -27,10 +27,11 @@ class Node:
         self.directory = tempfile.TemporaryDirectory(prefix="penstock-interop-")
         port, metrics_port = free_ports(self.lanes), free_ports(1)
         config = Path(self.directory.name) / "penstock.toml"
-        config.write_text(f'''data = "{self.directory.name}/data"
+        config.write_text(f'''data_directory = "{self.directory.name}/data"
 lanes = {self.lanes}
 port = {port}
-metrics_port = {metrics_port}
+admin_port = {metrics_port}
+segment_bytes = "64 MiB"
 ''')
         self.log = Path(self.directory.name) / "log"
         with open(self.log, "w") as log:
