@@ -1,0 +1,126 @@
+#include "storage/replay.h"
+
+#include <algorithm>
+
+namespace penstock {
+
+void Replay::begin_segment(SegmentNumber number, bool from_the_start) {
+  segment_ = number;
+  from_the_start_ |= from_the_start;
+  met_unknown_kind_ = false;
+  index_.begin_segment(number);
+}
+
+void Replay::apply(const Commit& commit, std::span<const uint32_t> damaged) {
+  ++commits_;
+  commit.each_entry([&](const disk::EntryPrefix& prefix, std::span<const std::byte> bytes, uint32_t ordinal) {
+    switch (static_cast<disk::EntryKind>(prefix.kind.get())) {
+      case disk::EntryKind::batch:
+      case disk::EntryKind::carried_batch:
+        apply_batch(commit, read_entry(bytes), bytes, ordinal, !std::ranges::binary_search(damaged, ordinal));
+        return;
+      case disk::EntryKind::log_start: {
+        const disk::Entry entry = read_entry(bytes);
+        Partition& partition = partitions_[entry.partition];
+        partition.log_start = std::max(partition.log_start, Offset(entry.base_offset));
+        partition.next = std::max(partition.next, partition.log_start);
+        partition.leader_epoch = std::max<int32_t>(partition.leader_epoch, entry.leader_epoch);
+        return;
+      }
+      case disk::EntryKind::partition_deleted: {
+        const PartitionNumber number(read_entry(bytes).partition);
+        partitions_[number.value].deleted = true;
+        index_.drop_partition(number);
+        producers_.drop_partition(number);
+        std::erase_if(lost_, [&](const LostOffsets& lost) { return lost.partition == number; });
+        return;
+      }
+      case disk::EntryKind::control:
+        return;
+    }
+    met_unknown_kind_ = true;
+  });
+}
+
+void Replay::apply_batch(const Commit& commit, const disk::Entry& entry, std::span<const std::byte> bytes,
+                         uint32_t ordinal, bool readable) {
+  ++batches_;
+  const BatchInfo info{.partition = PartitionNumber(entry.partition),
+                       .base_offset = Offset(entry.base_offset),
+                       .last_offset_delta = entry.last_offset_delta,
+                       .record_count = entry.record_count,
+                       .max_timestamp = entry.max_timestamp,
+                       .attributes = entry.attributes,
+                       .leader_epoch = entry.leader_epoch,
+                       .producer_id = entry.producer_id,
+                       .producer_epoch = entry.producer_epoch,
+                       .base_sequence = entry.base_sequence,
+                       .crc = entry.batch_crc,
+                       .length = entry.batch_bytes};
+  Partition& partition = partitions_[info.partition.value];
+  if (partition.deleted) return;
+  const bool carried = entry.prefix.kind == static_cast<uint8_t>(disk::EntryKind::carried_batch);
+  if (!carried && !complete_ && info.base_offset > partition.next && (partition.seen_batch || from_the_start_)) {
+    lose(info.partition, partition.next, info.base_offset);
+  }
+  partition.seen_batch = true;
+  partition.first = std::min(partition.first, info.base_offset);
+  partition.next = std::max(partition.next, info.next_offset());
+  partition.leader_epoch = std::max(partition.leader_epoch, info.leader_epoch);
+  if (!carried) producers_.appended(info, commit.sequence());
+  if (!readable) {
+    lose(info.partition, info.base_offset, info.next_offset());
+    return;
+  }
+  index_.append({.partition = info.partition,
+                 .base_offset = info.base_offset,
+                 .last_offset_delta = info.last_offset_delta,
+                 .max_timestamp = info.max_timestamp,
+                 .commit = commit.position,
+                 .ordinal = ordinal,
+                 .first_position = read_run(bytes, 0).position,
+                 .direct = entry.prefix.run_count == 1,
+                 .bytes = info.length});
+}
+
+void Replay::lose(const Commit& commit) {
+  commit.each_entry([&](const disk::EntryPrefix& prefix, std::span<const std::byte> bytes, uint32_t) {
+    if (static_cast<disk::EntryKind>(prefix.kind.get()) != disk::EntryKind::batch) return;
+    const disk::Entry entry = read_entry(bytes);
+    lose(PartitionNumber(entry.partition), Offset(entry.base_offset),
+         Offset(entry.base_offset + entry.last_offset_delta + 1));
+  });
+}
+
+void Replay::lose(PartitionNumber partition, Offset begin, Offset end) {
+  // One line per hole, not per batch.
+  for (LostOffsets& lost : lost_) {
+    if (lost.partition == partition && lost.begin <= end && begin <= lost.end) {
+      lost.begin = std::min(lost.begin, begin);
+      lost.end = std::max(lost.end, end);
+      return;
+    }
+  }
+  lost_.push_back({partition, begin, end});
+}
+
+void Replay::finish(RecoveredLog& log, CommitSequence last) {
+  producers_.durable_up_to(last);
+  log.commits = commits_;
+  log.batches = batches_;
+  for (const auto& [number, partition] : partitions_) {
+    // Where older segments were released, the log starts no earlier than with what is left.
+    const bool released = !from_the_start_ && partition.seen_batch;
+    const Offset log_start = released ? std::max(partition.log_start, partition.first) : partition.log_start;
+    log.partitions.push_back(
+        {PartitionNumber(number), log_start, partition.next, partition.leader_epoch, partition.deleted});
+  }
+  std::ranges::sort(log.partitions, {}, &RecoveredPartition::number);
+  // What lies below a log start is missed by nobody.
+  for (const LostOffsets& lost : lost_) {
+    const Partition& partition = partitions_[lost.partition.value];
+    if (!partition.deleted && lost.end > partition.log_start) log.lost.push_back(lost);
+  }
+}
+
+}  // namespace penstock

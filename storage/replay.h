@@ -1,0 +1,59 @@
+// What the commits of a log say, put together: index, producers, partitions. Fed by recovery in log order; knows
+// nothing of files.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "storage/index.h"
+#include "storage/producers.h"
+#include "storage/recovered.h"
+#include "storage/segment_scan.h"
+
+namespace penstock {
+
+class Replay {
+ public:
+  Replay(LogIndex& index, ProducerTable& producers) : index_(index), producers_(producers) {}
+
+  // `from_the_start`: this is the log's very first segment, so every partition begins at offset 0 or its log start.
+  void begin_segment(SegmentNumber number, bool from_the_start);
+  // Applies a commit. Batches with the ordinals in `damaged` (ascending) count, but cannot be read any more.
+  void apply(const Commit& commit, std::span<const uint32_t> damaged);
+  // Commits are missing from here on: a gap in a partition's offsets is lost data now.
+  void missing() { complete_ = false; }
+  // Batches of a commit that cannot be put in its place any more.
+  void lose(const Commit& commit);
+
+  Milliseconds segment_max_timestamp() const { return index_.segment_max_timestamp(segment_); }
+  bool met_unknown_kind() const { return met_unknown_kind_; }  // since begin_segment
+
+  void finish(RecoveredLog& log, CommitSequence last);
+
+ private:
+  struct Partition {
+    Offset log_start{};
+    Offset first{INT64_MAX};  // lowest offset seen
+    Offset next{};
+    int32_t leader_epoch = 0;
+    bool deleted = false;
+    bool seen_batch = false;
+  };
+  void apply_batch(const Commit& commit, const disk::Entry& entry, std::span<const std::byte> bytes, uint32_t ordinal,
+                   bool readable);
+  void lose(PartitionNumber partition, Offset begin, Offset end);
+
+  LogIndex& index_;
+  ProducerTable& producers_;
+  SegmentNumber segment_{};
+  bool from_the_start_ = false;
+  bool complete_ = true;
+  bool met_unknown_kind_ = false;
+  std::unordered_map<uint64_t, Partition> partitions_;
+  std::vector<LostOffsets> lost_;
+  uint64_t commits_ = 0, batches_ = 0;
+};
+
+}  // namespace penstock
