@@ -43,7 +43,7 @@ struct PartitionState {
 };
 
 enum class LogState : uint8_t {
-  starting,   // the first segment is being prepared
+  starting,   // what was found is being made durable and the first segment prepared: do not serve yet
   writable,
   recovering,  // a write failed: waiting for those in flight, then rewriting on a fresh segment
   read_only,  // failed again, damaged, or full: appends are refused, reads go on
@@ -133,6 +133,8 @@ class Log {
   ~Log();
 
   LogState state() const;
+  // The longest batch that stage() takes.
+  uint64_t batch_bytes_max() const;
   std::string recovery_report() const;
 
   // The catalog says: this partition exists, at this slot. Existing data of the same number is attached to it.
@@ -146,6 +148,9 @@ class Log {
   // nullopt: busy (no room in the open commit for a batch of this size and so many pieces).
   std::optional<StagedBatch> stage(const PieceRange& batch);
   void unstage();
+  // Overwrites bytes of the staged batch's first 61 where they will be written from (a copied batch no longer lies in
+  // its pieces): for LogAppendTime, whose caller recomputes the CRC too.
+  void patch_staged(uint32_t at, std::span<const std::byte> bytes);
   SequenceCheck check_sequence(PartitionSlot slot, const BatchInfo& info) const;
   // Assigns the offset, patches base offset (bytes 0-7) and leader epoch (bytes 12-15) in place where the batch lies,
   // joins it to the open commit and takes a reference (Holder::commit) to every buffer that is written from.

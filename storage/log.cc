@@ -1,0 +1,132 @@
+#include "storage/log.h"
+
+#include <algorithm>
+
+#include "storage/log_impl.h"
+#include "storage/recovery.h"
+
+namespace penstock {
+namespace {
+
+// More segments than this in a log's life cost the table of slots an allocation.
+constexpr size_t segments_expected = 65'536;
+// Notes waiting for room: deletions come one by one from the catalog.
+constexpr size_t notes_expected = 1024;
+// Index memory taken at start: for the open segment, its successor, and one to come.
+constexpr uint32_t index_segments_ahead = 3;
+
+}  // namespace
+
+Log::Impl::Recovered Log::Impl::read_files(const LogConfig& config, const DriveUnits& units, SegmentFiles& files) {
+  Recovered found{.log = {},
+                  .index = LogIndex(static_cast<uint32_t>(limits::index_entries_max(config.segment_bytes)),
+                                    index_segments_ahead, config.partitions_max),
+                  .producers = ProducerTable(config.producers_max)};
+  found.log = recover(files, RecoveryOptions{.lane = config.lane, .block = units.block}, found.index, found.producers);
+  return found;
+}
+
+LogEnd Log::Impl::end_of(const RecoveredLog& log) {
+  LogEnd end;
+  end.term = log.term_highest;
+  if (log.segments.empty()) return end;
+  const RecoveredSegment& last = log.segments.back();
+  end.segment = last.number;
+  end.segment_last = last.number;
+  end.slot = last.slot;
+  end.segment_id = last.id;
+  end.position = last.end;
+  end.sequence = last.last_sequence;
+  end.hash = last.last_hash;
+  return end;
+}
+
+Log::Impl::Impl(const LogConfig& config, const DriveUnits& units, const LogMemory& log_memory, SegmentFiles& files)
+    : Impl(config, units, log_memory, read_files(config, units, files)) {}
+
+Log::Impl::Impl(const LogConfig& config, const DriveUnits& units, const LogMemory& log_memory, Recovered found)
+    : memory(log_memory),
+      report(found.log.report()),
+      partitions(config.partitions_max),
+      advanced(config.partitions_max),
+      index(std::move(found.index)),
+      producers(std::move(found.producers)),
+      writer(config, units, log_memory, end_of(found.log), found.log.slots, found.log.read_only, &statistics),
+      resident(units, log_memory.arena, log_memory.buffers, config.resident_bytes_max),
+      reader(units, log_memory, config.read_bytes_max, &statistics) {
+  for (const RecoveredPartition& partition : found.log.partitions) recovered.emplace(partition.number.value, partition);
+  notes.reserve(notes_expected);
+  slots.reserve(segments_expected);
+  for (const RecoveredSegment& segment : found.log.segments) {
+    remember_slot(segment.number, segment.slot);
+    indexed_segment = segment.number;
+  }
+  producers.durable_up_to(writer.durable());
+}
+
+Log::Log(const LogConfig& config, const DriveUnits& units, const LogMemory& memory, SegmentFiles& files)
+    : impl_(std::make_unique<Impl>(config, units, memory, files)) {}
+
+Log::~Log() = default;
+
+LogState Log::state() const { return impl_->writer.state(); }
+
+std::string Log::recovery_report() const { return impl_->report; }
+
+uint64_t Log::batch_bytes_max() const { return impl_->writer.batch_bytes_max(); }
+
+void Log::open_partition(PartitionSlot slot, PartitionNumber number, int32_t leader_epoch) {
+  check(slot.value < impl_->partitions.size(), "more partitions than partitions_max", slot.value,
+        static_cast<long long>(impl_->partitions.size()));
+  PartitionState& state = impl_->partitions[slot.value].state;
+  if (state.open) {
+    check(state.number == number, "a partition's slot is never reused", static_cast<long long>(number.value),
+          static_cast<long long>(state.number.value));
+    state.leader_epoch = leader_epoch;
+    return;
+  }
+  state = PartitionState{.number = number, .open = true, .leader_epoch = leader_epoch};
+  const auto found = impl_->recovered.find(number.value);
+  if (found == impl_->recovered.end()) return;
+  state.log_start = found->second.log_start;
+  state.durable = state.appended = found->second.next;
+  impl_->recovered.erase(found);
+}
+
+void Log::delete_partition(PartitionSlot slot) {
+  Impl::Partition* partition = impl_->find(slot);
+  if (partition == nullptr) return;
+  partition->state.open = false;
+  impl_->index.drop_partition(partition->state.number);
+  impl_->producers.drop_partition(partition->state.number);
+  impl_->notes.push_back(Impl::Note{disk::EntryKind::partition_deleted, partition->state.number, {}});
+  impl_->write_notes();
+}
+
+PartitionState* Log::partition(PartitionSlot slot) {
+  Impl::Partition* partition = impl_->find(slot);
+  return partition == nullptr ? nullptr : &partition->state;
+}
+
+bool Log::drained() const {
+  const bool notes_wait = !impl_->notes.empty() && impl_->writer.state() != LogState::read_only;
+  return impl_->writer.drained() && impl_->reader.idle() && !notes_wait;
+}
+
+void Log::release_all() {
+  check(drained(), "log released before it was drained");
+  impl_->resident.shed(UINT64_MAX);
+  impl_->reader.release_all();
+  impl_->writer.release_all();
+  impl_->statistics.resident_bytes = impl_->resident.bytes();
+}
+
+void Log::shed_resident(uint64_t bytes) {
+  const uint64_t from_reads = impl_->reader.shed(bytes);
+  if (from_reads < bytes) impl_->resident.shed(bytes - from_reads);
+  impl_->statistics.resident_bytes = impl_->resident.bytes();
+}
+
+const LogStatistics& Log::statistics() const { return impl_->statistics; }
+
+}  // namespace penstock

@@ -1,0 +1,438 @@
+#include "storage/reader.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "dataplane/base/byte_order.h"
+#include "storage/crc/crc32c.h"
+#include "storage/format.h"
+#include "storage/limits.h"
+
+namespace penstock {
+namespace {
+
+// What the first request of a read takes at most: with a batch that ends before, one request is all.
+constexpr uint64_t near_bytes = 256 * KiB;
+// And of a header whose batch is far: most headers are shorter.
+constexpr uint64_t header_guess_bytes = 16 * KiB;
+
+}  // namespace
+
+struct LogReader::Read {
+  enum class State : uint8_t { idle, reading_header, reading_runs, ready, damaged } state = State::idle;
+  enum class Request : uint8_t { none, waiting, in_flight } request = Request::none;
+  bool wanted = false;  // by `token`, who has not come for it yet
+  uint64_t token = 0;
+  IndexEntry entry;
+  SegmentSlot slot{};
+  uint32_t retries = 0;
+
+  // Bytes [from, to) of the commit, in buffers [first_buffer, ..) of this read.
+  struct Extent {
+    uint64_t from = 0, to = 0;
+    size_t first_buffer = 0;
+  };
+  Bounded<Extent> extents{limits::read_extents_max + 1};  // 0: the header's
+  const disk::Entry* batch = nullptr;                     // in the header
+  std::span<const disk::Run> runs;
+  size_t extent = 0;     // being read
+  uint64_t arrived = 0;  // bytes of it
+  Bounded<BufferIndex> buffers{limits::read_buffers_max};
+  uint64_t bytes = 0;  // of buffers
+  iovec vectors[limits::read_buffers_max];
+};
+
+LogReader::LogReader(const DriveUnits& units, const LogMemory& memory, uint64_t bytes_max, LogStatistics* statistics)
+    : units_(units),
+      memory_(memory),
+      bytes_max_(bytes_max),
+      statistics_(statistics),
+      done_(2 * size_t{limits::reads_max}) {
+  for (uint32_t i = 0; i < limits::reads_max; ++i) reads_.push_back(std::make_unique<Read>());
+}
+
+LogReader::~LogReader() = default;
+
+Log::FetchVerdict LogReader::fetch(const IndexEntry& entry, SegmentSlot slot, uint64_t token, PiecePool& pool,
+                                   PieceList& to) {
+  Read* read = find(entry, token);
+  if (read == nullptr) read = start(entry, slot, token);
+  if (read == nullptr) return Log::FetchVerdict::busy;
+  switch (read->state) {
+    case Read::State::ready:
+      return hand_over(*read, pool, to);
+    case Read::State::damaged:
+      release(*read);
+      return Log::FetchVerdict::damaged;
+    default:
+      return Log::FetchVerdict::reading;
+  }
+}
+
+// A finished read of the same batch serves anybody; one under way only the token that started it.
+LogReader::Read* LogReader::find(const IndexEntry& entry, uint64_t token) {
+  for (const auto& each : reads_) {
+    Read& read = *each;
+    if (read.state == Read::State::idle || read.entry.segment != entry.segment || read.entry.commit != entry.commit ||
+        read.entry.ordinal != entry.ordinal) {
+      continue;
+    }
+    if (read.state == Read::State::ready || (read.wanted && read.token == token)) return &read;
+  }
+  return nullptr;
+}
+
+LogReader::Read* LogReader::start(const IndexEntry& entry, SegmentSlot slot, uint64_t token) {
+  Read* read = nullptr;
+  for (int round = 0; read == nullptr && round < 2; ++round) {
+    for (uint32_t i = 0; i < reads_.size() && read == nullptr; ++i) {
+      last_used_ = (last_used_ + 1) % static_cast<uint32_t>(reads_.size());
+      if (reads_[last_used_]->state == Read::State::idle) read = reads_[last_used_].get();
+    }
+    if (read == nullptr && shed(1) == 0) return nullptr;
+  }
+  if (read == nullptr) return nullptr;
+  const uint64_t batch_end = uint64_t{entry.first_position} + entry.bytes;
+  // The header ends before the first run begins.
+  uint64_t to = std::min<uint64_t>(entry.first_position, header_guess_bytes);
+  if (entry.direct && batch_end <= near_bytes) to = batch_end;
+  read->state = Read::State::reading_header;
+  read->wanted = true;
+  read->token = token;
+  read->entry = entry;
+  read->slot = slot;
+  read->retries = 0;
+  if (read_header(*read, to)) return read;
+  release(*read);
+  return nullptr;
+}
+
+// Bytes [0, to) of the commit, in one buffer.
+bool LogReader::read_header(Read& read, uint64_t to) {
+  if (!add_extent(read, 0, to, true)) return false;
+  read.extent = 0;
+  read.arrived = 0;
+  read.request = Read::Request::waiting;
+  ++waiting_;
+  return true;
+}
+
+bool LogReader::add_extent(Read& read, uint64_t from, uint64_t to, bool contiguous) {
+  Read::Extent extent{
+      .from = round_down(from, units_.block), .to = round_up(to, units_.block), .first_buffer = read.buffers.size()};
+  if (!take_buffers(read, extent.to - extent.from, contiguous)) return false;
+  read.extents.push_back(extent);
+  return true;
+}
+
+// Within the budget, but one batch can always be read, however large.
+bool LogReader::take_buffers(Read& read, uint64_t bytes, bool contiguous) {
+  const uint64_t rounded = round_up(bytes, arena_unit_bytes);
+  if (bytes_ + rounded > bytes_max_) shed(bytes_ + rounded - bytes_max_);
+  if (bytes_ + rounded > bytes_max_ && bytes_ != read.bytes) return false;
+  for (uint64_t taken = 0; taken < bytes;) {
+    if (read.buffers.full()) return false;
+    const uint8_t order = BufferAllocator::order_for(bytes - taken);
+    uint8_t got = order;
+    BufferIndex buffer = memory_.allocator->allocate(order);
+    if (buffer == no_buffer && !contiguous) buffer = memory_.allocator->allocate_at_most(order, &got);
+    if (buffer == no_buffer) return false;
+    memory_.buffers->open(buffer, got, Holder::read);
+    read.buffers.push_back(buffer);
+    const uint64_t length = memory_.buffers->bytes(buffer);
+    read.bytes += length;
+    bytes_ += length;
+    taken += length;
+  }
+  return true;
+}
+
+void LogReader::release(Read& read) {
+  check(read.request != Read::Request::in_flight, "read released while the drive writes into it");
+  if (read.request == Read::Request::waiting) --waiting_;
+  for (const BufferIndex buffer : read.buffers.all()) memory_.buffers->release(buffer, Holder::read);
+  bytes_ -= read.bytes;
+  read.bytes = 0;
+  read.buffers.clear();
+  read.extents.clear();
+  read.request = Read::Request::none;
+  read.state = Read::State::idle;
+  read.wanted = false;
+}
+
+// ---- the drive ----
+
+const DriveRequest* LogReader::next_request() {
+  if (waiting_ == 0) return nullptr;
+  while (reads_[next_]->request != Read::Request::waiting) next_ = (next_ + 1) % static_cast<uint32_t>(reads_.size());
+  Read& read = *reads_[next_];
+  const Read::Extent& extent = read.extents[read.extent];
+  const uint64_t length = extent.to - extent.from;
+  size_t count = 0;
+  uint64_t skip = read.arrived, left = length - read.arrived;
+  for (size_t i = extent.first_buffer; left > 0; ++i) {
+    const uint64_t bytes = memory_.buffers->bytes(read.buffers[i]);
+    if (skip >= bytes) {
+      skip -= bytes;
+      continue;
+    }
+    const uint64_t here = std::min(left, bytes - skip);
+    read.vectors[count++] = iovec{memory_.arena.at(read.buffers[i]) + skip, here};
+    left -= here;
+    skip = 0;
+  }
+  request_ = DriveRequest{.op = DriveOp::read,
+                          .slot = read.slot,
+                          .position = read.entry.commit + extent.from + read.arrived,
+                          .vectors = {read.vectors, count},
+                          .tag = RequestTag{RequestKind::read, next_}.pack()};
+  return &request_;
+}
+
+void LogReader::submitted() {
+  Read& read = *reads_[RequestTag::unpack(request_.tag).index];
+  check(read.request == Read::Request::waiting, "submitted a read that does not wait");
+  read.request = Read::Request::in_flight;
+  --waiting_;
+}
+
+void LogReader::completed(uint32_t index, int64_t result) {
+  Read& read = *reads_[index];
+  check(read.request == Read::Request::in_flight, "completion of a read that is not in flight", index);
+  read.request = Read::Request::none;
+  if (!read.wanted) return release(read);  // cancelled meanwhile: nobody reads the buffers now
+  const Read::Extent& extent = read.extents[read.extent];
+  const uint64_t left = extent.to - extent.from - read.arrived;
+  if (result > static_cast<int64_t>(left)) return finish(read, false);
+  if (result > 0) {
+    statistics_->read_bytes += static_cast<uint64_t>(result);
+    ++statistics_->reads;
+  }
+  if (result == static_cast<int64_t>(left)) {
+    read.retries = 0;
+    if (read.state == Read::State::reading_header) {
+      header_arrived(read);
+    } else {
+      next_extent(read);
+    }
+    return;
+  }
+  // Resumed at a whole block; what keeps coming back empty is an error like any other.
+  if (result < 0 && result != -EINTR && result != -EAGAIN) return finish(read, false);
+  const uint64_t progress = result > 0 ? round_down(static_cast<uint64_t>(result), units_.block) : 0;
+  read.arrived += progress;
+  read.retries = progress > 0 ? 0 : read.retries + 1;
+  if (read.retries > limits::write_retries_max) return finish(read, false);
+  read.request = Read::Request::waiting;
+  ++waiting_;
+}
+
+// ---- what arrived ----
+
+// The header is checked before anything in it is believed; then the runs that did not come with it are read.
+void LogReader::header_arrived(Read& read) {
+  const auto& header = *reinterpret_cast<const disk::CommitHeader*>(memory_.arena.at(read.buffers[0]));
+  const uint64_t header_bytes = header.header_bytes;
+  if (header.magic != disk::commit_magic || header.version != disk::format_version ||
+      header.position != read.entry.commit.value || header_bytes < sizeof header ||
+      header_bytes > read.entry.first_position || read.entry.ordinal >= header.entry_count) {
+    return finish(read, false);
+  }
+  if (header_bytes > read.extents[0].to) {  // longer than guessed: once more, whole
+    const bool wanted = read.wanted;
+    release(read);
+    read.state = Read::State::reading_header;
+    read.wanted = wanted;
+    if (!read_header(read, header_bytes)) give_way(read);
+    return;
+  }
+  const auto* bytes = reinterpret_cast<const std::byte*>(&header);
+  if (crc32c(0, bytes + disk::crc_from, header_bytes - disk::crc_from) != header.crc) return finish(read, false);
+  if (!find_entry(read)) return finish(read, false);
+  read.state = Read::State::reading_runs;
+  if (!plan_extents(read)) return give_way(read);
+  read.extent = 0;
+  next_extent(read);
+}
+
+// Finds the batch in its commit's header and checks that it is the one the index means.
+bool LogReader::find_entry(Read& read) {
+  const std::byte* at = memory_.arena.at(read.buffers[0]);
+  const std::byte* end = at + reinterpret_cast<const disk::CommitHeader*>(at)->header_bytes;
+  at += sizeof(disk::CommitHeader);
+  for (uint32_t ordinal = 0;; ++ordinal) {
+    const auto& prefix = *reinterpret_cast<const disk::EntryPrefix*>(at);
+    if (static_cast<size_t>(end - at) < sizeof prefix || prefix.entry_bytes < sizeof prefix ||
+        prefix.entry_bytes > static_cast<size_t>(end - at)) {
+      return false;
+    }
+    if (ordinal < read.entry.ordinal) {
+      at += prefix.entry_bytes;
+      continue;
+    }
+    if (prefix.entry_bytes < sizeof(disk::Entry) + prefix.run_count * sizeof(disk::Run)) return false;
+    read.batch = reinterpret_cast<const disk::Entry*>(at);
+    read.runs = {reinterpret_cast<const disk::Run*>(at + sizeof(disk::Entry)), prefix.run_count};
+    break;
+  }
+  uint64_t bytes = 0;
+  for (const disk::Run& run : read.runs) bytes += run.length;
+  return read.batch->partition == read.entry.partition.value && bytes == read.entry.bytes &&
+         read.batch->base_offset == read.entry.base_offset.value && read.batch->batch_bytes == bytes &&
+         bytes >= disk::batch_header_bytes;
+}
+
+// Runs that lie close together are read together. Copied runs of a batch follow each other, so do gathered ones: there
+// are two places. What has more than read_extents_max is read from the first byte to the last.
+bool LogReader::plan_extents(Read& read) {
+  Read::Extent places[limits::read_extents_max];
+  size_t count = 0;
+  const uint64_t here = read.extents[0].to;
+  for (const disk::Run& run : read.runs) {
+    const uint64_t from = run.position, to = from + run.length;
+    if (to <= here) continue;
+    size_t place = 0;
+    while (place < count && (from + limits::read_gap_bytes_max < places[place].from ||
+                             from > places[place].to + limits::read_gap_bytes_max)) {
+      ++place;
+    }
+    if (place == limits::read_extents_max) place = 0;
+    if (place == count) places[count++] = Read::Extent{.from = from, .to = to};
+    places[place].from = std::min(places[place].from, from);
+    places[place].to = std::max(places[place].to, to);
+  }
+  for (size_t i = 0; i < count; ++i) {
+    if (!add_extent(read, places[i].from, places[i].to, false)) return false;
+  }
+  return true;
+}
+
+// The next extent goes to the drive; after the last one the batch is there.
+void LogReader::next_extent(Read& read) {
+  if (read.extent + 1 < read.extents.size()) {
+    ++read.extent;
+    read.arrived = 0;
+    read.request = Read::Request::waiting;
+    ++waiting_;
+  } else {
+    finish(read, verify(read));
+  }
+}
+
+// Length was compared with the entry; now the checksum. Then bytes 0-20 are made what the entry says.
+bool LogReader::verify(Read& read) {
+  uint32_t crc = 0;
+  uint64_t done = 0;
+  std::byte head[disk::batch_crc_from];
+  store_big<int64_t>(head + disk::batch_base_offset_at, read.batch->base_offset);
+  store_big<uint32_t>(head + disk::batch_length_at, read.batch->batch_bytes - 12);
+  store_big<int32_t>(head + disk::batch_leader_epoch_at, read.batch->leader_epoch);
+  head[disk::batch_magic_at] = std::byte{2};
+  store_big<uint32_t>(head + disk::batch_crc_at, read.batch->batch_crc);
+  for_each_piece(read, [&](const Piece& piece) {
+    std::byte* data = piece.data;
+    uint32_t length = piece.length;
+    if (done < disk::batch_crc_from) {
+      const auto here = static_cast<uint32_t>(std::min<uint64_t>(length, disk::batch_crc_from - done));
+      std::memcpy(data, head + done, here);
+      data += here;
+      length -= here;
+      done += here;
+    }
+    crc = crc32c(crc, data, length);
+    done += length;
+  });
+  return done == read.entry.bytes && crc == read.batch->batch_crc;
+}
+
+// The batch's bytes where they lie, in order. Every run lies in one extent.
+template <class Visit>
+void LogReader::for_each_piece(const Read& read, Visit&& visit) const {
+  for (const disk::Run& run : read.runs) {
+    const uint64_t from = run.position;
+    uint64_t left = run.length;
+    for (const Read::Extent& extent : read.extents.all()) {
+      if (from < extent.from || from + left > extent.to) continue;
+      uint64_t skip = from - extent.from;
+      for (size_t i = extent.first_buffer; left > 0; ++i) {
+        const uint64_t bytes = memory_.buffers->bytes(read.buffers[i]);
+        if (skip >= bytes) {
+          skip -= bytes;
+          continue;
+        }
+        const uint64_t here = std::min(left, bytes - skip);
+        visit(Piece{memory_.arena.at(read.buffers[i]) + skip, static_cast<uint32_t>(here), read.buffers[i]});
+        left -= here;
+        skip = 0;
+      }
+      break;
+    }
+  }
+}
+
+void LogReader::finish(Read& read, bool whole) {
+  read.state = whole ? Read::State::ready : Read::State::damaged;
+  done_.push_back(read.token);
+}
+
+// No memory now: whoever waits comes again and finds it busy.
+void LogReader::give_way(Read& read) {
+  done_.push_back(read.token);
+  release(read);
+}
+
+Log::FetchVerdict LogReader::hand_over(Read& read, PiecePool& pool, PieceList& to) {
+  size_t pieces = 0;
+  for_each_piece(read, [&](const Piece&) { ++pieces; });
+  if (pool.free_count() < pieces / PieceChunk::capacity + 1) return Log::FetchVerdict::busy;
+  for_each_piece(read, [&](const Piece& piece) {
+    memory_.buffers->hold(piece.buffer, Holder::send);
+    check(to.push_back(pool, piece), "piece pool ran dry within a batch");
+  });
+  read.wanted = false;
+  return Log::FetchVerdict::ready;
+}
+
+void LogReader::cancel(uint64_t token) {
+  for (const auto& each : reads_) {
+    Read& read = *each;
+    if (read.state == Read::State::idle || !read.wanted || read.token != token) continue;
+    read.wanted = false;
+    if (read.state != Read::State::ready && read.request != Read::Request::in_flight) release(read);
+  }
+  size_t kept = 0;
+  for (const uint64_t each : done_.all()) {
+    if (each != token) done_[kept++] = each;
+  }
+  done_.truncate(kept);
+}
+
+uint64_t LogReader::shed(uint64_t bytes) {
+  const uint64_t before = bytes_;
+  for (const auto& each : reads_) {
+    if (before - bytes_ >= bytes) break;
+    if (each->state == Read::State::ready && !each->wanted && only_ours(*each)) release(*each);
+  }
+  return before - bytes_;
+}
+
+// Nobody sends from it any more.
+bool LogReader::only_ours(const Read& read) const {
+  return std::all_of(read.buffers.all().begin(), read.buffers.all().end(),
+                     [&](BufferIndex buffer) { return memory_.buffers->holders(buffer) == 1; });
+}
+
+bool LogReader::idle() const {
+  return std::all_of(reads_.begin(), reads_.end(),
+                     [](const auto& read) { return read->request == Read::Request::none; });
+}
+
+// At shutdown: everything, also what is still being sent (by references of the sender).
+void LogReader::release_all() {
+  for (const auto& read : reads_) {
+    if (read->state != Read::State::idle) release(*read);
+  }
+}
+
+}  // namespace penstock

@@ -1,0 +1,84 @@
+// Batches read back from the drive for consumers that fell behind.
+//
+// A read takes the commit's header first (it lists the batch's runs and its checksum), together with the batch itself
+// when that lies near; then the rest. What comes back is compared with its entry, and bytes 0-20, which no checksum
+// covers, are rewritten from it. A finished batch is kept while the budget lasts, so that it serves whoever asks next.
+//
+//   idle -> reading_header -> reading_runs -> ready
+//                 |                |
+//                 +------> damaged <
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "dataplane/base/buffer_table.h"
+#include "dataplane/base/piece.h"
+#include "storage/bounded.h"
+#include "storage/drive.h"
+#include "storage/index.h"
+#include "storage/log.h"
+#include "storage/request_tag.h"
+
+namespace penstock {
+
+class LogReader {
+ public:
+  LogReader(const DriveUnits& units, const LogMemory& memory, uint64_t bytes_max, LogStatistics* statistics);
+  ~LogReader();
+
+  // As Log::fetch, of a batch that lies at `entry` in the file `slot`.
+  Log::FetchVerdict fetch(const IndexEntry& entry, SegmentSlot slot, uint64_t token, PiecePool& pool, PieceList& to);
+  std::span<const uint64_t> done() const { return done_.all(); }
+  void forget_done() { done_.clear(); }
+  void cancel(uint64_t token);
+
+  const DriveRequest* next_request();
+  void submitted();
+  void completed(uint32_t index, int64_t result);
+
+  // Lets go of finished batches that nobody waits for until `bytes` came free or none is left; returns what came free.
+  uint64_t shed(uint64_t bytes);
+  bool idle() const;  // no request in flight or waiting to go
+  void release_all();
+
+ private:
+  struct Read;
+
+  Read* find(const IndexEntry& entry, uint64_t token);
+  Read* start(const IndexEntry& entry, SegmentSlot slot, uint64_t token);
+  bool read_header(Read& read, uint64_t to);
+  bool add_extent(Read& read, uint64_t from, uint64_t to, bool contiguous);
+  bool take_buffers(Read& read, uint64_t bytes, bool contiguous);
+  void release(Read& read);
+
+  void header_arrived(Read& read);
+  bool find_entry(Read& read);
+  bool plan_extents(Read& read);
+  void next_extent(Read& read);
+  bool verify(Read& read);
+  void finish(Read& read, bool whole);
+  void give_way(Read& read);
+  template <class Visit>
+  void for_each_piece(const Read& read, Visit&& visit) const;
+  Log::FetchVerdict hand_over(Read& read, PiecePool& pool, PieceList& to);
+  bool only_ours(const Read& read) const;
+
+  DriveUnits units_;
+  LogMemory memory_;
+  uint64_t bytes_max_;
+  LogStatistics* statistics_;
+  uint64_t bytes_ = 0;  // of buffers held
+  std::vector<std::unique_ptr<Read>> reads_;
+  uint32_t waiting_ = 0;  // reads with a request that waits to go
+  uint32_t next_ = 0;     // where the search for such a one begins: round and round, so each gets its turn
+  uint32_t last_used_ = 0;
+  Bounded<uint64_t> done_;
+  DriveRequest request_;
+};
+
+}  // namespace penstock

@@ -1,0 +1,51 @@
+// Which slots of the lane's directory are free, being prepared, or ready to become the next segment.
+//
+// Slots are prepared one at a time, ahead of need. When the drive refuses (full), preparation is tried again every
+// limits::prepare_retry_ns, and meanwhile the last ready slot is kept back: a write error needs a fresh segment to
+// rewrite what was not durable yet, and must not find the drive full.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "dataplane/base/units.h"
+#include "storage/recovered.h"
+
+namespace penstock {
+
+class SpareSlots {
+ public:
+  explicit SpareSlots(uint32_t spare_count);
+
+  // At start: the slots that exist.
+  void begin(const std::vector<SlotUse>& slots);
+
+  // A slot to prepare now: the same answer until preparing() is called.
+  std::optional<SegmentSlot> wanted(Nanoseconds now) const;
+  void preparing(SegmentSlot slot);
+  void prepared(int64_t result, Nanoseconds now);  // of the slot being prepared; 0 or -errno
+  bool is_preparing() const { return preparing_; }
+  Nanoseconds next_deadline() const;
+
+  enum class Need : uint8_t { roll, rewrite };
+  bool available(Need need) const;
+  SegmentSlot take(Need need);  // available(need)
+  // The drive refused the last preparation.
+  bool drive_full() const { return drive_full_; }
+
+  // A slot whose segment is no longer part of the log; to be prepared anew.
+  void give_back(SegmentSlot slot) { free_.push_back(slot); }
+
+ private:
+  uint32_t spare_count_;
+  uint32_t slot_count_ = 0;  // slots ever named; the next new one
+  std::vector<SegmentSlot> free_;
+  std::vector<SegmentSlot> ready_;  // first in, first out
+  SegmentSlot current_{};
+  bool preparing_ = false;
+  bool drive_full_ = false;
+  Nanoseconds retry_at_ = 0;
+};
+
+}  // namespace penstock

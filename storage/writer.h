@@ -1,0 +1,189 @@
+// The write side of a log: fills commits, places them in segments, writes them, says what is durable, and starts over
+// on a fresh segment when the drive fails. Knows batches only as bytes; partitions and producers are Log's.
+//
+//   commits:   taken ..... next_submit ... next_place ... open
+//              |  in flight or written   |  placed  | closed |  filling
+//              |  waiting for a flush    |  at most one commit waits here, except while rewriting
+//
+// Segments: the front one holds the durable end, the back one takes new commits. Commits of a new segment are written
+// at once, but its header only after all commits of its predecessor are durable, and they count only after the header
+// is durable: until then recovery does not know the segment. So a roll does not stop the drive.
+//
+// When a write or flush fails, nothing more is sent; when all in flight has come back, the front segment ends at the
+// durable end, the segments after it are given up, and all later commits, completed or not, are placed anew from a
+// fresh segment on. If anything fails before all of them are durable, they are lost and the log is read-only.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "storage/batch_info.h"
+#include "storage/bounded.h"
+#include "storage/commit.h"
+#include "storage/drive.h"
+#include "storage/durable_prefix.h"
+#include "storage/log.h"
+#include "storage/recovered.h"
+#include "storage/request_tag.h"
+#include "storage/spare_slots.h"
+
+namespace penstock {
+
+// Where the log that recovery found ends. All zero: there was none.
+struct LogEnd {
+  SegmentNumber segment{};  // of the last commit that counts
+  SegmentSlot slot{};
+  uint64_t segment_id = 0;
+  FilePosition position{};  // where that commit ends
+  CommitSequence sequence{};
+  uint64_t hash = disk::chain_start;
+  uint64_t term = 0;             // the largest seen
+  SegmentNumber segment_last{};  // the largest number seen, also of segments that do not count
+};
+
+class LogWriter {
+ public:
+  // `read_only`: nothing is ever written, not even prepared. `slots`: what each may be used for.
+  LogWriter(const LogConfig& config, const DriveUnits& units, const LogMemory& memory, const LogEnd& end,
+            const std::vector<SlotUse>& slots, bool read_only, LogStatistics* statistics);
+  ~LogWriter();
+
+  LogState state() const;
+
+  // ---- filling ----
+  // False: no room now.
+  [[nodiscard]] bool stage(const PieceRange& batch, uint32_t* crc);
+  void unstage();
+  void patch(uint32_t at, const void* bytes, size_t count);
+  uint64_t staged_copied_bytes() const;
+  bool staged() const;
+  CommitSequence add(const BatchInfo& info, PartitionSlot slot);
+  [[nodiscard]] bool add_note(disk::EntryKind kind, PartitionNumber partition, Offset offset);
+
+  // ---- the drive ----
+  const DriveRequest* next_request(Nanoseconds now);
+  void submitted();
+  void completed(RequestTag tag, int64_t result, Nanoseconds now);
+  Nanoseconds next_deadline() const;
+
+  // ---- what became durable, in order; after every completed() until nullptr, then settle() ----
+  struct Durable {
+    OutgoingCommit* commit = nullptr;           // whoever takes it passes its references on and empties it
+    std::span<const PartitionSlot> partitions;  // by entry; {UINT32_MAX} for notes
+    CommitSequence sequence{};
+    SegmentNumber segment{};
+    SegmentSlot slot{};
+    FilePosition position{};
+  };
+  const Durable* next_durable();
+  void durable_taken();
+  // Goes on after a failure when nothing is in flight any more. True: gave up; all above durable() is undone.
+  [[nodiscard]] bool settle();
+
+  uint64_t batch_bytes_max() const;
+  CommitSequence durable() const { return taken_; }
+  CommitSequence lost_up_to() const { return lost_up_to_; }
+  bool drained() const;
+  void release_all();
+
+ private:
+  struct Record;
+  struct Write;
+  struct Segment {
+    SegmentNumber number{};
+    SegmentSlot slot{};
+    uint64_t id = 0;
+    FilePosition end{};  // where the next commit goes
+    uint64_t entries = 0;
+    bool sealed = false;  // takes no more commits
+    enum class Header : uint8_t { waiting, in_flight, durable } header = Header::waiting;
+    // Its predecessor's commits that count:
+    SegmentNumber predecessor{};
+    uint64_t predecessor_id = 0;
+    FilePosition predecessor_end{};
+    CommitSequence predecessor_sequence{};
+    uint64_t predecessor_hash = 0;
+  };
+  enum class Mode : uint8_t { starting, writable, recovering, read_only };
+
+  // filling (writer_fill.cc)
+  template <class Attempt>
+  bool fill(Attempt&& attempt);
+  bool open_commit();
+  void close_open();
+  void place(Record& record);
+  uint64_t room_in_segment(const OutgoingCommit& commit) const;
+  bool roll(SpareSlots::Need need);
+  void place_waiting();
+
+  // the drive (writer.cc)
+  const DriveRequest* header_request();
+  const DriveRequest* write_request();
+  const DriveRequest* flush_request();
+  const DriveRequest* prepare_request(Nanoseconds now);
+  bool has_room(uint64_t bytes) const;
+  void write_completed(Write& write, int64_t result);
+  void header_completed(int64_t result);
+  void flush_completed(int64_t result);
+  bool try_again(int64_t result);
+  CommitSequence counted() const;
+  void fail();
+  void rewrite_on_fresh_segment();
+  void give_up();
+  bool in_flight() const;
+  uint64_t random();
+  Record& record(CommitSequence sequence);
+
+  LogConfig config_;
+  DriveUnits units_;
+  LogMemory memory_;
+  LogStatistics* statistics_;
+  uint64_t term_ = 0;
+  uint64_t random_state_ = 0;
+  uint64_t index_entries_max_ = 0;
+
+  Mode mode_ = Mode::starting;
+  bool failing_ = false;        // a write or flush failed, waiting for those in flight
+  bool space_refused_ = false;  // the drive is full
+  CommitSequence recover_until_{};
+  CommitSequence lost_up_to_{};
+
+  BufferIndex control_buffer_ = no_buffer;  // a zero area, then a block for the segment header
+  ZeroArea zeros_;
+  std::byte* header_block_ = nullptr;
+
+  SpareSlots spares_;
+  BoundedQueue<Segment> segments_;
+  SegmentNumber segment_last_{};
+  uint64_t placed_hash_ = disk::chain_start;
+  struct DurableEnd {
+    FilePosition position{};
+    uint64_t hash = disk::chain_start;
+  } durable_end_;  // in segments_.front()
+
+  std::vector<std::unique_ptr<Record>> records_;  // by sequence % size
+  CommitSequence taken_{};                        // durable, and given to the Log
+  CommitSequence next_submit_{};
+  CommitSequence next_place_{};
+  CommitSequence open_{};
+  DurablePrefix prefix_;
+  Durable durable_;
+
+  std::vector<std::unique_ptr<Write>> writes_;
+  uint32_t inflight_writes_ = 0;  // taken by the drive, or to be resumed
+  uint64_t inflight_bytes_ = 0;
+  bool first_flush_wanted_ = false;  // what recovery found may lie in the drive's cache only
+  bool first_flush_ = false;         // the flush under way is that one
+  bool flush_in_flight_ = false;
+  uint32_t retries_ = 0;  // of header and flush in a row
+
+  // What next_request() returned last, waiting for submitted().
+  DriveRequest request_;
+  iovec header_vector_{};
+  Write* offered_write_ = nullptr;
+};
+
+}  // namespace penstock
