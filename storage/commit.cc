@@ -81,7 +81,8 @@ OutgoingCommit::StageVerdict OutgoingCommit::stage(const PieceRange& batch, uint
   gather_.plan(batch, copy_all);
   const uint64_t header_bytes = header_bytes_ + entry_bytes(gather_.runs().size());
   const uint64_t bytes = closed_bytes(header_bytes);
-  const size_t vectors = gather_.gathered().size() + limits::other_vectors_max;
+  // Header, padding, and a packing buffer to come.
+  const size_t vectors = gather_.gathered().size() + gather_.packing().size() + 3;
   const bool beyond_drive = bytes > units_.commit_bytes_max || vectors > units_.vectors_max;
   const bool full = bytes > bytes_max || header_bytes > limits::header_bytes_max(units_) || (!empty() && beyond_drive);
   StageVerdict verdict = StageVerdict::staged;

@@ -1,0 +1,271 @@
+#include "drivers/sim/sim_drive.h"
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+
+namespace penstock {
+namespace {
+
+constexpr uint64_t sector_bytes = 512;
+
+uint64_t total(std::span<const iovec> vectors) {
+  uint64_t bytes = 0;
+  for (const iovec& vector : vectors) bytes += vector.iov_len;
+  return bytes;
+}
+
+}  // namespace
+
+std::expected<size_t, int> SimFiles::read(SegmentSlot slot, FilePosition position, std::span<std::byte> to) {
+  const std::vector<std::byte>& file = slots[slot.value];
+  if (position.value >= file.size()) return size_t{0};
+  const size_t count = std::min<size_t>(to.size(), file.size() - position.value);
+  std::memcpy(to.data(), file.data() + position.value, count);
+  return count;
+}
+
+SimDrive::SimDrive(const SimDriveConfig& config, const Arena& arena, SimFiles files)
+    : config_(config), arena_(arena), random_(config.seed), current_(std::move(files)), stable_(current_) {}
+
+// ---- the log's side of the contract ----
+
+bool SimDrive::submit(const DriveRequest& request) {
+  if (requests_.size() >= config_.queue_depth) return false;
+  Request each{.request = request, .number = ++request_count_};
+  each.vectors.assign(request.vectors.begin(), request.vectors.end());
+  const uint64_t bytes = total(request.vectors);
+  Nanoseconds mean = config_.prepare_ns;
+  switch (request.op) {
+    case DriveOp::prepare:
+      for (const Request& other : requests_) {
+        check(other.request.slot != request.slot, "slot prepared while in use", request.slot.value);
+      }
+      break;
+    case DriveOp::write:
+      mean = config_.write_ns;
+      check_write(request, bytes);
+      each.bytes.reserve(bytes);
+      for (const iovec& vector : request.vectors) {
+        const auto* from = static_cast<const std::byte*>(vector.iov_base);
+        each.bytes.insert(each.bytes.end(), from, from + vector.iov_len);
+      }
+      break;
+    case DriveOp::flush:
+      mean = config_.flush_ns;
+      for (Volatile& written : volatile_) {
+        if (written.slot == request.slot.value && !written.orphan && written.flush == 0) written.flush = each.number;
+      }
+      break;
+    case DriveOp::read:
+      mean = config_.read_ns;
+      check(request.position.value % config_.units.block == 0 && bytes % config_.units.block == 0 && bytes > 0,
+            "read of part of a block", static_cast<long long>(request.position.value), static_cast<long long>(bytes));
+      break;
+  }
+  each.due = now_ + latency(mean);
+  requests_.push_back(std::move(each));
+  return true;
+}
+
+void SimDrive::check_write(const DriveRequest& request, uint64_t bytes) const {
+  const DriveUnits& units = config_.units;
+  const auto number = [](uint64_t value) { return static_cast<long long>(value); };
+  check(!request.vectors.empty() && request.vectors.size() <= units.vectors_max, "vectors of a write",
+        number(request.vectors.size()), units.vectors_max);
+  for (const iovec& vector : request.vectors) {
+    const auto* data = static_cast<const std::byte*>(vector.iov_base);
+    check(vector.iov_len > 0 && vector.iov_len % units.length_unit == 0, "length of a vector", number(vector.iov_len));
+    check(reinterpret_cast<uintptr_t>(data) % units.address_unit == 0, "address of a vector");
+    check(arena_.contains(data) && arena_.contains(data + vector.iov_len - 1), "vector outside the arena");
+  }
+  check(request.position.value % units.block == 0 && bytes % units.block == 0, "write of part of a block",
+        number(request.position.value), number(bytes));
+  const bool exists = request.slot.value < current_.slots.size();
+  check(exists && current_.slots[request.slot.value].size() == config_.segment_bytes, "write to an unprepared slot",
+        request.slot.value);
+  check(request.position.value + bytes <= config_.segment_bytes, "write beyond the segment",
+        number(request.position.value), number(bytes));
+  for (const Request& other : requests_) {
+    if (other.request.op != DriveOp::write || other.request.slot != request.slot) continue;
+    const uint64_t begin = other.request.position.value, end = begin + other.bytes.size();
+    check(request.position.value >= end || request.position.value + bytes <= begin, "writes in flight overlap",
+          number(request.position.value), number(begin));
+  }
+}
+
+// ---- completions ----
+
+Nanoseconds SimDrive::next_deadline() const {
+  Nanoseconds next = never_ns;
+  for (const Request& request : requests_) next = std::min(next, request.due);
+  return next;
+}
+
+bool SimDrive::next_completion(DriveCompletion& completion) {
+  size_t first = requests_.size();
+  for (size_t i = 0; i < requests_.size(); ++i) {
+    if (requests_[i].due <= now_ && (first == requests_.size() || requests_[i].due < requests_[first].due)) first = i;
+  }
+  if (first == requests_.size()) return false;
+  Request request = std::move(requests_[first]);
+  requests_.erase(requests_.begin() + static_cast<ptrdiff_t>(first));
+  completion.tag = request.request.tag;
+  switch (request.request.op) {
+    case DriveOp::prepare:
+      completion.result = finish_prepare(request);
+      break;
+    case DriveOp::write:
+      completion.result = finish_write(request);
+      break;
+    case DriveOp::flush:
+      completion.result = finish_flush(request);
+      break;
+    case DriveOp::read:
+      completion.result = finish_read(request);
+      break;
+  }
+  return true;
+}
+
+int64_t SimDrive::finish_write(Request& request) {
+  if (happens(config_.interrupted_one_in)) return random_.one_in(2) ? -EINTR : -EAGAIN;
+  uint64_t at = 0;
+  for (const iovec& vector : request.vectors) {
+    if (random_.one_in(2)) std::memcpy(request.bytes.data() + at, vector.iov_base, vector.iov_len);
+    at += vector.iov_len;
+  }
+  const uint32_t slot = request.request.slot.value;
+  const uint64_t position = request.request.position.value;
+  if (fails(DriveOp::write, config_.write_error_one_in)) {
+    put_some_sectors(current_.slots, slot, position, request.bytes, random_);
+    volatile_.push_back(
+        Volatile{.slot = slot, .position = position, .bytes = std::move(request.bytes), .orphan = true});
+    return -EIO;
+  }
+  if (happens(config_.short_one_in)) {
+    request.bytes.resize(sector_bytes * random_.below(request.bytes.size() / sector_bytes));
+  }
+  const auto result = static_cast<int64_t>(request.bytes.size());
+  put(current_.slots, slot, position, request.bytes);
+  if (request.request.durable) {
+    put(stable_.slots, slot, position, request.bytes);
+  } else {
+    volatile_.push_back(Volatile{.slot = slot, .position = position, .bytes = std::move(request.bytes)});
+  }
+  ++writes_;
+  return result;
+}
+
+int64_t SimDrive::finish_flush(const Request& request) {
+  if (happens(config_.interrupted_one_in)) {
+    for (Volatile& written : volatile_) {
+      if (written.flush == request.number) written.flush = 0;
+    }
+    return -EINTR;
+  }
+  const bool failed = fails(DriveOp::flush, config_.flush_error_one_in);
+  for (Volatile& written : volatile_) {
+    if (written.flush != request.number) continue;
+    if (failed) {
+      written.orphan = true;
+    } else {
+      put(stable_.slots, written.slot, written.position, written.bytes);
+    }
+  }
+  if (failed) return -EIO;
+  std::erase_if(volatile_, [&](const Volatile& written) { return written.flush == request.number; });
+  return 0;
+}
+
+int64_t SimDrive::finish_prepare(const Request& request) {
+  const uint32_t slot = request.request.slot.value;
+  const bool exists = slot < current_.slots.size();
+  if (fails(DriveOp::prepare, config_.prepare_error_one_in)) return -ENOSPC;
+  if (!exists && (full_ || slot >= config_.slots_max)) return -ENOSPC;
+  for (SimFiles* files : {&current_, &stable_}) {
+    if (files->slots.size() <= slot) files->slots.resize(slot + 1);
+    files->slots[slot].assign(config_.segment_bytes, std::byte{0});
+  }
+  std::erase_if(volatile_, [&](const Volatile& written) { return written.slot == slot; });
+  return 0;
+}
+
+int64_t SimDrive::finish_read(const Request& request) {
+  if (happens(config_.interrupted_one_in)) return -EINTR;
+  if (fails(DriveOp::read, config_.read_error_one_in)) return -EIO;
+  uint64_t left = total(request.vectors);
+  if (happens(config_.short_one_in)) left = sector_bytes * random_.below(left / sector_bytes);
+  const auto result = static_cast<int64_t>(left);
+  FilePosition position = request.request.position;
+  for (const iovec& vector : request.vectors) {
+    const uint64_t here = std::min<uint64_t>(left, vector.iov_len);
+    const auto got = current_.read(request.request.slot, position, {static_cast<std::byte*>(vector.iov_base), here});
+    check(got && *got == here, "read beyond the file", static_cast<long long>(position.value));
+    position += here;
+    left -= here;
+  }
+  return result;
+}
+
+// ---- power loss ----
+
+SimFiles SimDrive::crash(uint64_t seed) {
+  SimRandom random(seed);
+  SimFiles left = stable_;
+  for (const Volatile& written : volatile_) {
+    put_some_sectors(left.slots, written.slot, written.position, written.bytes, random);
+  }
+  for (const Request& request : requests_) {
+    const uint32_t slot = request.request.slot.value;
+    if (request.request.op == DriveOp::write) {
+      put_some_sectors(left.slots, slot, request.request.position.value, request.bytes, random);
+    } else if (request.request.op == DriveOp::prepare) {
+      // Header first, as released slots are; the rest is old, or not there yet.
+      if (slot < left.slots.size()) {
+        std::fill_n(left.slots[slot].begin(), std::min<size_t>(left.slots[slot].size(), 4096), std::byte{0});
+      } else if (random.one_in(2) && slot < config_.slots_max && !full_) {
+        left.slots.resize(slot + 1);
+        left.slots[slot].assign(round_down(random.below(config_.segment_bytes), 4096), std::byte{0});
+      }
+    }
+  }
+  return left;
+}
+
+void SimDrive::put(std::vector<std::vector<std::byte>>& slots, uint32_t slot, uint64_t position,
+                   std::span<const std::byte> bytes) {
+  std::copy(bytes.begin(), bytes.end(), slots[slot].begin() + static_cast<ptrdiff_t>(position));
+}
+
+// None of them, all of them, the first ones, or each by itself.
+void SimDrive::put_some_sectors(std::vector<std::vector<std::byte>>& slots, uint32_t slot, uint64_t position,
+                                std::span<const std::byte> bytes, SimRandom& random) {
+  const uint64_t sectors = bytes.size() / sector_bytes;
+  const uint64_t how = random.below(4);
+  const uint64_t first_lost = random.below(sectors + 1);
+  for (uint64_t i = 0; i < sectors; ++i) {
+    const bool survives = how == 0 ? false : how == 1 ? true : how == 2 ? i < first_lost : random.one_in(2);
+    if (survives) put(slots, slot, position + i * sector_bytes, bytes.subspan(i * sector_bytes, sector_bytes));
+  }
+}
+
+bool SimDrive::fails(DriveOp op, uint64_t one_in) {
+  uint32_t& next = fail_next_[static_cast<size_t>(op)];
+  if (next > 0) {
+    --next;
+    return true;
+  }
+  return happens(one_in);
+}
+
+// Half the mean or more, twice as long half as often; sometimes, very slow.
+Nanoseconds SimDrive::latency(Nanoseconds mean) {
+  const int doublings = std::min(std::countr_zero(random_.next()), 4);
+  Nanoseconds time = mean / 2 + static_cast<Nanoseconds>(random_.below(static_cast<uint64_t>(mean / 2) + 1));
+  time += mean / 2 * doublings;
+  return happens(config_.slow_one_in) ? 100 * time : time;
+}
+
+}  // namespace penstock

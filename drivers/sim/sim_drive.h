@@ -1,0 +1,131 @@
+// The drive of the simulated world: segment files in memory, in virtual time, from a seed.
+//
+// It is as bad as a drive may be. Requests complete in any order; writes come back short; a write is durable only when
+// it was asked to be or a flush covered it; a failed write may have left any of its sectors behind; what a failed flush
+// should have covered is never covered by a later one. And it holds the log to its side of the contract: alignment,
+// limits, no overlapping writes, and bytes that must not change: half of the vectors of a write are read when it is
+// submitted and half when it completes.
+//
+// crash() gives what survives a power loss: everything durable, and of everything else any subset of its 512-byte
+// sectors.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "dataplane/base/buffer_table.h"
+#include "drivers/sim/random.h"
+#include "storage/drive.h"
+
+namespace penstock {
+
+// A lane's files as bytes. A slot may be shorter than a segment when its preparation was cut short.
+class SimFiles final : public SegmentFiles {
+ public:
+  uint32_t slot_count() const override { return static_cast<uint32_t>(slots.size()); }
+  uint64_t slot_bytes(SegmentSlot slot) const override { return slots[slot.value].size(); }
+  std::expected<size_t, int> read(SegmentSlot slot, FilePosition position, std::span<std::byte> to) override;
+
+  std::vector<std::vector<std::byte>> slots;
+};
+
+struct SimDriveConfig {
+  uint64_t seed = 1;
+  DriveUnits units;
+  uint64_t segment_bytes = 1 * MiB;
+  uint32_t slots_max = 64;    // a new slot beyond is -ENOSPC
+  uint32_t queue_depth = 64;  // requests in flight beyond are refused
+  Nanoseconds write_ns = 100'000;
+  Nanoseconds flush_ns = 300'000;
+  Nanoseconds read_ns = 80'000;
+  Nanoseconds prepare_ns = 2 * millisecond_ns;
+  // Each happens once in so many requests of its kind; 0: never.
+  uint64_t slow_one_in = 0;   // a hundred times the latency
+  uint64_t short_one_in = 0;  // writes and reads
+  uint64_t interrupted_one_in = 0;
+  uint64_t write_error_one_in = 0;
+  uint64_t flush_error_one_in = 0;
+  uint64_t prepare_error_one_in = 0;
+  uint64_t read_error_one_in = 0;
+};
+
+class SimDrive {
+ public:
+  // `files`: what the lane's directory holds; empty for a new one. `arena`: all vectors must lie in it.
+  SimDrive(const SimDriveConfig& config, const Arena& arena, SimFiles files = {});
+
+  // ---- concept Drive ----
+  const DriveUnits& units() const { return config_.units; }
+  bool submit(const DriveRequest& request);
+  template <class Done>
+  uint32_t poll(Nanoseconds now, Done&& done) {
+    now_ = now;
+    uint32_t count = 0;
+    for (DriveCompletion completion; next_completion(completion); ++count) done(completion);
+    return count;
+  }
+  Nanoseconds next_deadline() const;
+
+  // What a reader of the files sees now.
+  SimFiles& files() { return current_; }
+  // What is left when the power goes now. Call it while the memory of writes in flight is still there.
+  SimFiles crash(uint64_t seed);
+
+  // Faults by schedule: the next `count` requests of a kind fail with -EIO (prepare: -ENOSPC).
+  void fail_next(DriveOp op, uint32_t count) { fail_next_[static_cast<size_t>(op)] = count; }
+  // While true every new slot is -ENOSPC.
+  void set_full(bool full) { full_ = full; }
+  SimDriveConfig& config() { return config_; }
+
+  uint32_t in_flight() const { return static_cast<uint32_t>(requests_.size()); }
+  uint64_t writes() const { return writes_; }  // completed without error
+
+ private:
+  struct Request {
+    DriveRequest request;
+    std::vector<iovec> vectors;
+    std::vector<std::byte> bytes;  // of a write: as they were at submit
+    Nanoseconds due = 0;
+    uint64_t number = 0;
+  };
+  // Bytes that were written and are not durable yet.
+  struct Volatile {
+    uint32_t slot = 0;
+    uint64_t position = 0;
+    std::vector<std::byte> bytes;
+    uint64_t flush = 0;   // number of the flush that covers it; 0: none yet
+    bool orphan = false;  // failed, or its flush did: no flush makes it durable
+  };
+
+  bool next_completion(DriveCompletion& completion);
+  int64_t finish_write(Request& request);
+  int64_t finish_flush(const Request& request);
+  int64_t finish_prepare(const Request& request);
+  int64_t finish_read(const Request& request);
+  void check_write(const DriveRequest& request, uint64_t bytes) const;
+  bool fails(DriveOp op, uint64_t one_in);
+  bool happens(uint64_t one_in) { return one_in != 0 && random_.one_in(one_in); }
+  Nanoseconds latency(Nanoseconds mean);
+  static void put(std::vector<std::vector<std::byte>>& slots, uint32_t slot, uint64_t position,
+                  std::span<const std::byte> bytes);
+  static void put_some_sectors(std::vector<std::vector<std::byte>>& slots, uint32_t slot, uint64_t position,
+                               std::span<const std::byte> bytes, SimRandom& random);
+
+  SimDriveConfig config_;
+  Arena arena_;
+  SimRandom random_;
+  Nanoseconds now_ = 0;
+  SimFiles current_;  // with everything written
+  SimFiles stable_;   // with everything durable
+  std::vector<Volatile> volatile_;
+  std::vector<Request> requests_;
+  uint64_t request_count_ = 0;
+  uint64_t writes_ = 0;
+  uint32_t fail_next_[4] = {};
+  bool full_ = false;
+};
+
+}  // namespace penstock

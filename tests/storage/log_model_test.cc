@@ -1,0 +1,275 @@
+// The log against a model, on a simulated drive, from seeds: random batches in random pieces, random drives and faults,
+// power lost at random moments, several lives in a row. After each life:
+//
+//   - what was durable is there: same bytes, same offsets, each batch once;
+//   - of what was not, everything up to some commit is there and nothing after it;
+//   - nothing is held at the end.
+//
+// PENSTOCK_SEEDS=from,count runs other seeds than the default ones.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include "tests/storage/log_world.h"
+
+namespace penstock {
+namespace {
+
+// Seeds that failed once, with what they found.
+constexpr uint64_t seeds_kept[] = {1};
+
+constexpr uint32_t partition_count = 4;
+
+struct ModelBatch {
+  Offset base_offset{};
+  Offset next_offset{};
+  CommitSequence commit{};
+  Bytes bytes;  // as stored
+};
+
+struct ModelPartition {
+  std::vector<ModelBatch> batches;
+  uint64_t durable = 0;  // of batches: known to be
+};
+
+class Life;
+
+struct Model {
+  explicit Model(uint64_t model_seed) : seed(model_seed), random(model_seed) {}
+  uint64_t seed;
+  SimRandom random;
+  ModelPartition partitions[partition_count];
+};
+
+DriveUnits random_units(SimRandom& random) {
+  DriveUnits units;
+  units.block = random.one_in(2) ? 512 : 4096;
+  units.length_unit = units.block == 512 || random.one_in(2) ? 512 : 4096;
+  units.address_unit = random.one_in(3) ? units.length_unit : random.one_in(2) ? 4 : 512;
+  units.seam = random.one_in(2) ? 4096 : 0;
+  constexpr uint32_t copybreaks[] = {1, 100, 512, 1400, 2048, 4096, UINT32_MAX};
+  units.copybreak = copybreaks[random.below(std::size(copybreaks))];
+  units.vectors_max = static_cast<uint32_t>(random.between(16, 80));
+  units.commit_bytes_max = static_cast<uint32_t>(16 * KiB << random.below(3));
+  units.inflight_writes_max = static_cast<uint32_t>(random.between(1, 5));
+  units.inflight_bytes_max = static_cast<uint32_t>(16 * KiB << random.below(4));
+  units.stable_pages = random.one_in(8);
+  return units;
+}
+
+SimDriveConfig random_drive(SimRandom& random, const DriveUnits& units, uint64_t segment_bytes) {
+  SimDriveConfig config{.seed = random.next(), .units = units, .segment_bytes = segment_bytes};
+  config.queue_depth = random.one_in(3) ? static_cast<uint32_t>(random.between(1, 6)) : 64;
+  if (random.one_in(4)) config.slow_one_in = 20;
+  if (random.one_in(3)) config.short_one_in = random.between(2, 10);
+  if (random.one_in(3)) config.interrupted_one_in = random.between(2, 10);
+  if (random.one_in(4)) config.write_error_one_in = random.between(10, 60);
+  if (random.one_in(6)) config.flush_error_one_in = random.between(5, 30);
+  if (random.one_in(6)) config.prepare_error_one_in = random.between(2, 4);
+  if (random.one_in(8)) config.slots_max = static_cast<uint32_t>(random.between(4, 12));
+  return config;
+}
+
+// One life of the log, from start to a power loss or a clean stop.
+class Life {
+ public:
+  Life(const ArenaMemory& arena, Model& model, const DriveUnits& units, uint64_t segment_bytes, SimFiles files)
+      : model_(model),
+        random_(model.random.next()),
+        faults_(random_drive(random_, units, segment_bytes)),
+        world_(arena, config(segment_bytes), faults_, std::move(files)) {
+    for (uint32_t i = 0; i < partition_count; ++i)
+      world_.log.open_partition(PartitionSlot(i), PartitionNumber(i + 10), 3);
+  }
+
+  // What survived is what the model allows; from here on the model is what survived.
+  void verify_recovered() {
+    ASSERT_NE(world_.log.state(), LogState::read_only) << world_.log.recovery_report();
+    const CommitSequence last = world_.log.durable_commit();
+    for (uint32_t i = 0; i < partition_count; ++i) {
+      ModelPartition& partition = model_.partitions[i];
+      size_t survived = 0;
+      while (survived < partition.batches.size() && partition.batches[survived].commit <= last) ++survived;
+      ASSERT_GE(survived, partition.durable) << "a durable batch is lost\n" << world_.log.recovery_report();
+      for (size_t k = survived; k < partition.batches.size(); ++k) ASSERT_GT(partition.batches[k].commit, last);
+      partition.batches.resize(survived);
+      partition.durable = survived;
+      const PartitionState* state = world_.log.partition(PartitionSlot(i));
+      const Offset next = survived == 0 ? Offset(0) : partition.batches.back().next_offset;
+      ASSERT_EQ(state->durable.value, next.value) << world_.log.recovery_report();
+      ASSERT_EQ(state->appended.value, next.value);
+    }
+    verify_contents();
+  }
+
+  void live(uint32_t actions) {
+    if (random_.one_in(10)) return;  // a crash before anything happened
+    if (!random_.one_in(10)) world_.start();
+    for (uint32_t i = 0; i < actions && !::testing::Test::HasFatalFailure(); ++i) {
+      const uint64_t action = random_.below(20);
+      if (action < 14) {
+        append();
+      } else if (action < 18) {
+        step();
+      } else if (action == 18) {
+        read_one();
+      } else {
+        world_.log.shed_resident(random_.below(256 * KiB));
+      }
+    }
+  }
+
+  // Everything goes to the drive, everything is let go.
+  void stop() {
+    world_.drive.config().slots_max = 64;
+    ASSERT_TRUE(world_.run([&] { return world_.log.drained(); }));
+    learn_durable();
+    if (world_.log.lost_up_to() == CommitSequence{}) {
+      for (const ModelPartition& partition : model_.partitions) ASSERT_EQ(partition.durable, partition.batches.size());
+    }
+    verify_contents();
+    ASSERT_TRUE(world_.run([&] { return world_.log.drained(); }));
+    world_.log.release_all();
+    world_.memory.let_go_shared();
+    ASSERT_EQ(world_.memory.buffers.leak_report(), "");
+    ASSERT_EQ(world_.memory.allocator.free_bytes(), world_.memory.arena.size);
+    ASSERT_EQ(world_.memory.pool.free_count(), world_.memory.pool.chunk_count());
+  }
+
+  SimFiles crash() { return world_.drive.crash(random_.next()); }
+
+ private:
+  LogConfig config(uint64_t segment_bytes) {
+    return LogConfig{.lane = 0,
+                     .segment_bytes = segment_bytes,
+                     .spare_segments = static_cast<uint32_t>(random_.between(1, 2)),
+                     .resident_bytes_max = random_.one_in(3) ? 0 : random_.below(1 * MiB),
+                     .read_bytes_max = 256 * KiB,
+                     .partitions_max = partition_count,
+                     .producers_max = 16,
+                     .random_seed = random_.next()};
+  }
+
+  void step() {
+    world_.step();
+    learn_durable();
+  }
+
+  void learn_durable() {
+    const CommitSequence durable = world_.log.durable_commit();
+    for (uint32_t i = 0; i < partition_count; ++i) {
+      ModelPartition& partition = model_.partitions[i];
+      while (partition.durable < partition.batches.size() && partition.batches[partition.durable].commit <= durable) {
+        ++partition.durable;
+      }
+      const Offset next = partition.durable == 0 ? Offset(0) : partition.batches[partition.durable - 1].next_offset;
+      ASSERT_EQ(world_.log.partition(PartitionSlot(i))->durable.value, next.value);
+    }
+    world_.log.forget_advanced();
+  }
+
+  void append() {
+    const auto slot = PartitionSlot(static_cast<uint32_t>(random_.below(partition_count)));
+    const auto record_count = static_cast<int32_t>(random_.between(1, 20));
+    const size_t length = random_.one_in(12)  ? random_.between(10'000, 70'000)
+                          : random_.one_in(3) ? random_.between(1'000, 10'000)
+                                              : random_.between(disk::batch_header_bytes, 400);
+    const Bytes bytes = make_batch(random_, length, record_count);
+    const auto arrival = static_cast<Arrival>(random_.below(static_cast<uint64_t>(Arrival::count)));
+    PieceList pieces;
+    if (!world_.memory.lay_out(random_, arrival, bytes, pieces)) {
+      world_.log.shed_resident(1 * MiB);
+      return step();
+    }
+    const BatchInfo info = info_of(bytes, record_count);
+    if (random_.one_in(10) && world_.log.stage(pieces.range())) world_.log.unstage();
+    std::optional<Appended> appended;
+    for (int tries = 0; tries < 200 && !appended; ++tries) {
+      appended = world_.append(slot, info, pieces);
+      if (appended || world_.log.state() == LogState::read_only) break;
+      step();
+    }
+    world_.memory.let_go(pieces);
+    if (!appended || appended->verdict != AppendVerdict::appended) return;
+    ModelPartition& partition = model_.partitions[slot.value];
+    const Offset expected = partition.batches.empty() ? Offset(0) : partition.batches.back().next_offset;
+    ASSERT_EQ(appended->base_offset.value, expected.value) << "offsets are dense";
+    partition.batches.push_back(ModelBatch{.base_offset = expected,
+                                           .next_offset = expected + record_count,
+                                           .commit = appended->commit,
+                                           .bytes = patched(bytes, expected, 3)});
+  }
+
+  void read_one() {
+    const auto slot = static_cast<uint32_t>(random_.below(partition_count));
+    const ModelPartition& partition = model_.partitions[slot];
+    if (partition.durable == 0) return;
+    verify_batch(slot, random_.below(partition.durable));
+    learn_durable();
+  }
+
+  void verify_batch(uint32_t slot, uint64_t index) {
+    const ModelBatch& expected = model_.partitions[slot].batches[index];
+    const auto within =
+        static_cast<int64_t>(random_.below(static_cast<uint64_t>(expected.next_offset - expected.base_offset)));
+    const auto found = world_.log.find(PartitionSlot(slot), expected.base_offset + within);
+    ASSERT_TRUE(found);
+    ASSERT_EQ(found->base_offset.value, expected.base_offset.value);
+    ASSERT_EQ(found->next_offset.value, expected.next_offset.value);
+    const std::optional<Bytes> bytes = world_.fetch(PartitionSlot(slot), *found);
+    ASSERT_TRUE(bytes) << "damaged";
+    ASSERT_TRUE(*bytes == expected.bytes) << "other bytes than were appended";
+  }
+
+  void verify_contents() {
+    for (uint32_t i = 0; i < partition_count; ++i) {
+      const ModelPartition& partition = model_.partitions[i];
+      for (uint64_t k = 0; k < partition.durable && !::testing::Test::HasFatalFailure(); ++k) {
+        // All of a short log, some of a long one.
+        if (partition.durable < 20 || random_.one_in(4)) verify_batch(i, k);
+      }
+      const PartitionState* state = world_.log.partition(PartitionSlot(i));
+      ASSERT_FALSE(world_.log.find(PartitionSlot(i), state->durable));
+    }
+  }
+
+  Model& model_;
+  SimRandom random_;
+  SimDriveConfig faults_;
+  LogWorld world_;
+};
+
+void run_seed(const ArenaMemory& arena, uint64_t seed) {
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Model model(seed);
+  const DriveUnits units = random_units(model.random);
+  const uint64_t segment_bytes = 256 * KiB << model.random.below(2);
+  const uint64_t lives = model.random.between(1, 4);
+  SimFiles files;
+  for (uint64_t life = 0; life <= lives && !::testing::Test::HasFatalFailure(); ++life) {
+    Life here(arena, model, units, segment_bytes, std::move(files));
+    here.verify_recovered();
+    if (::testing::Test::HasFatalFailure()) return;
+    here.live(static_cast<uint32_t>(model.random.between(5, 60)));
+    if (::testing::Test::HasFatalFailure()) return;
+    if (life == lives || model.random.one_in(5)) here.stop();
+    files = here.crash();
+  }
+}
+
+TEST(LogModel, SeedsThatFailedOnce) {
+  const ArenaMemory arena(8 * MiB);
+  for (const uint64_t seed : seeds_kept) run_seed(arena, seed);
+}
+
+TEST(LogModel, ManySeeds) {
+  unsigned long from = 1000, count = 2000;
+  if (const char* given = std::getenv("PENSTOCK_SEEDS")) std::sscanf(given, "%lu,%lu", &from, &count);
+  const ArenaMemory arena(8 * MiB);
+  for (uint64_t seed = from; seed < from + count && !HasFatalFailure(); ++seed) run_seed(arena, seed);
+}
+
+}  // namespace
+}  // namespace penstock
