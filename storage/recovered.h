@@ -26,6 +26,8 @@ enum class Finding : uint8_t {
   chain_continues_released,
   segment_missing,
   segment_missing_empty,
+  segment_given_up,
+  segment_beside_counted,
   segment_header_lost,
   predecessor_differs,
   number_twice_unused,

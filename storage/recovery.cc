@@ -73,13 +73,23 @@ constexpr Rule rules[] = {
     // The oldest segment names a predecessor that is not there: it was released.
     {Finding::chain_continues_released, Consequence::in_order, "older segments were released"},
 
-    // Segments are released oldest first, so one between two others was lost, unless nothing had been written to it
-    // (two crashes in a row): then the chain of hashes goes on across it, and nobody misses it.
+    // A segment names a predecessor that is not there, while older ones are. Segments are released oldest first, so it
+    // was lost, unless nothing had been written to it (two crashes in a row): then the chain of hashes goes on across
+    // it, and nobody misses it.
     {Finding::segment_missing, Consequence::read_only, "segments before it are missing"},
     {Finding::segment_missing_empty, Consequence::note, "the segment before it is missing, and was empty"},
 
-    // A slot whose header is unreadable holds commits that counted: of a segment that its successor names, or such as
-    // are claimed durable and higher than all others. The header was damaged after it was written.
+    // Newer than the predecessor a segment names, older than itself: after a write error the segments begun since the
+    // durable end were given up, and the next one names the segment of the durable end. The header of this one reached
+    // the drive all the same. Void.
+    {Finding::segment_given_up, Consequence::note, "given up after a write error; void"},
+
+    // The same, but its commits claim each other durable: it counted once, and is no part of this log. Files of two
+    // logs, or one from a backup.
+    {Finding::segment_beside_counted, Consequence::read_only, "counted once, and is not part of this log"},
+
+    // A slot without a header holds commits that counted: of a segment that its successor names, or such as are newer
+    // than all others and claimed durable. The header was damaged after it was written.
     {Finding::segment_header_lost, Consequence::read_only, "the header of a segment that counted is damaged"},
 
     // A segment and its successor disagree about where the chain of hashes goes on, though both are whole: files of
@@ -168,13 +178,14 @@ class Recovery {
   RecoveredLog run() {
     read_slots();
     settle_numbers();
+    take_path();
     for (size_t i = 0; i < candidates_.size(); ++i) {
       follow(i);
       replay_segment(i);
     }
     look_for_lost_headers();
     log_.bytes_read = reader_.bytes_read();
-    replay_.finish(log_, log_.segments.empty() ? CommitSequence{} : log_.segments.back().last_sequence);
+    replay_.finish(log_, last());
     return std::move(log_);
   }
 
@@ -182,11 +193,17 @@ class Recovery {
   void read_slots();
   void read_slot(SegmentSlot slot);
   void settle_numbers();
-  void settle(std::vector<Candidate> rivals, const Candidate* successor);
+  void settle(std::vector<Candidate> rivals);
+  void take_path();
+  void leave_beside(const Candidate& candidate);
+  std::vector<SeenCommit> commits_of(const Candidate& candidate);
   CommitSequence length_of(const Candidate& candidate);
   void follow(size_t i);
   void replay_segment(size_t i);
   void look_for_lost_headers();
+  bool begins_with_new_commit(SegmentSlot slot);
+  bool holds_lost_segment(SegmentSlot slot, bool may_be_predecessor);
+  CommitSequence last() const { return log_.segments.empty() ? CommitSequence{} : log_.segments.back().last_sequence; }
   std::optional<NamedEnd> named_end(size_t i) const;
   void found(Found what);
   void found(Finding finding, const Candidate& candidate, std::string detail = "");
@@ -199,6 +216,7 @@ class Recovery {
   RecoveredLog log_;
   std::vector<Candidate> candidates_;    // by number, each number once
   std::vector<SegmentSlot> headerless_;  // slots with something that is no header
+  std::vector<SegmentSlot> blank_;       // slots with zeros for a header
 };
 
 void Recovery::read_slots() {
@@ -212,20 +230,18 @@ void Recovery::read_slot(SegmentSlot slot) {
   SlotUse& use = log_.slots[slot.value];
   reader_.open(slot);
   const HeaderVerdict verdict = read_segment_header(reader_, header);
-  if (reader_.unreadable_bytes() > 0) {
+  if (verdict != HeaderVerdict::valid && reader_.unreadable(FilePosition(0))) {
     // Its commits may be whole; they are looked for like those behind a damaged header.
-    if (verdict != HeaderVerdict::valid) {
-      found({.finding = Finding::slot_unreadable, .slot = slot});
-      headerless_.push_back(slot);
-      use = SlotUse::keep;
-      return;
-    }
+    use = SlotUse::keep;
+    headerless_.push_back(slot);
+    return found({.finding = Finding::slot_unreadable, .slot = slot});
   }
   switch (verdict) {
     case HeaderVerdict::absent:
       return found({.finding = Finding::slot_unprepared, .slot = slot});
     case HeaderVerdict::zeros:
-      return found({.finding = Finding::slot_prepared, .slot = slot});
+      blank_.push_back(slot);
+      return;
     case HeaderVerdict::garbage:
       headerless_.push_back(slot);
       return;
@@ -256,19 +272,16 @@ void Recovery::settle_numbers() {
   std::map<uint64_t, std::vector<Candidate>, std::greater<>> by_number;  // newest first: successors settle before
   for (const Candidate& candidate : std::exchange(candidates_, {}))
     by_number[candidate.header.number].push_back(candidate);
-  for (auto& [number, rivals] : by_number) {
-    const Candidate* successor = candidates_.empty() ? nullptr : &candidates_.back();
-    const bool named = successor != nullptr && successor->header.predecessor_number == number;
-    settle(std::move(rivals), named ? successor : nullptr);
-  }
-  std::ranges::reverse(candidates_);
-  for (const Candidate& candidate : candidates_) log_.slots[candidate.slot.value] = SlotUse::segment;
+  for (auto& [number, rivals] : by_number) settle(std::move(rivals));
 }
 
-void Recovery::settle(std::vector<Candidate> rivals, const Candidate* successor) {
+void Recovery::settle(std::vector<Candidate> rivals) {
   const auto rank = [&](const Candidate& candidate) {
-    const bool named = successor != nullptr && candidate.header.segment_id == successor->header.predecessor_id;
-    return std::pair(named, length_of(candidate));
+    const bool named = std::ranges::any_of(candidates_, [&](const Candidate& newer) {
+      return newer.header.predecessor_number == candidate.header.number &&
+             newer.header.predecessor_id == candidate.header.segment_id;
+    });
+    return std::pair(named, rivals.size() > 1 ? length_of(candidate) : CommitSequence{});
   };
   size_t best = 0;
   for (size_t i = 1; i < rivals.size(); ++i) {
@@ -293,6 +306,12 @@ void Recovery::settle(std::vector<Candidate> rivals, const Candidate* successor)
 
 // The highest sequence of a segment's whole commits, of its predecessor when it has none.
 CommitSequence Recovery::length_of(const Candidate& candidate) {
+  CommitSequence highest(candidate.header.predecessor_sequence);
+  for (const SeenCommit& seen : commits_of(candidate)) highest = std::max(highest, seen.sequence);
+  return highest;
+}
+
+std::vector<SeenCommit> Recovery::commits_of(const Candidate& candidate) {
   const disk::SegmentHeader& header = candidate.header;
   reader_.open(candidate.slot);
   const uint64_t bytes = std::min<uint64_t>(header.segment_bytes, reader_.file_bytes());
@@ -300,11 +319,32 @@ CommitSequence Recovery::length_of(const Candidate& candidate) {
                            .term = header.term,
                            .block = header.block,
                            .end = FilePosition(round_down(bytes, header.block))};
-  CommitSequence highest(header.predecessor_sequence);
-  for (const SeenCommit& seen : survey(reader_, frame, FilePosition(header.block.get()))) {
-    highest = std::max(highest, seen.sequence);
+  return survey(reader_, frame, FilePosition(header.block.get()));
+}
+
+// ---- from the newest segment to its predecessor, and so on ----
+
+// Keeps of the candidates (newest first) those on the path, and turns them round.
+void Recovery::take_path() {
+  std::vector<Candidate> path;
+  for (const Candidate& candidate : candidates_) {
+    if (!path.empty() && candidate.header.number > path.back().header.predecessor_number) {
+      leave_beside(candidate);
+      continue;
+    }
+    path.push_back(candidate);
+    log_.slots[candidate.slot.value] = SlotUse::segment;
   }
-  return highest;
+  std::ranges::reverse(path);
+  candidates_ = std::move(path);
+}
+
+void Recovery::leave_beside(const Candidate& candidate) {
+  const auto seen = commits_of(candidate);
+  const bool counted = std::ranges::any_of(
+      seen, [&](const SeenCommit& commit) { return commit.durable.value > candidate.header.predecessor_sequence; });
+  if (!counted) log_.slots[candidate.slot.value] = SlotUse::unused;
+  found(counted ? Finding::segment_beside_counted : Finding::segment_given_up, candidate);
 }
 
 // ---- one segment after the other ----
@@ -361,33 +401,54 @@ std::optional<NamedEnd> Recovery::named_end(size_t i) const {
 
 // Slots without a header: did what lies in them count?
 void Recovery::look_for_lost_headers() {
-  const CommitSequence last = log_.segments.empty() ? CommitSequence{} : log_.segments.back().last_sequence;
   for (const SegmentSlot slot : headerless_) {
-    reader_.open(slot);
-    const SegmentFrame any{.id = 0, .term = 0, .block = 512, .end = FilePosition(reader_.file_bytes())};
-    std::vector<SeenCommit> counted;
-    const auto seen = survey(reader_, any, FilePosition(any.block));
-    for (const SeenCommit& commit : seen) {
-      const bool claimed = std::ranges::any_of(
-          seen, [&](const SeenCommit& other) { return other.segment_id == commit.segment_id && other.durable > last; });
-      if ((claimed && commit.sequence > last) || is_missing_predecessor(commit.segment_id)) counted.push_back(commit);
-    }
-    if (counted.empty()) {
-      if (log_.slots[slot.value] != SlotUse::keep) found({.finding = Finding::slot_torn_header, .slot = slot});
-      continue;
-    }
-    log_.slots[slot.value] = SlotUse::keep;
-    Commit commit;
-    for (const SeenCommit& lost : counted) {
-      if (read_commit(reader_, any, lost.position, commit) == CommitVerdict::valid) replay_.lose(commit);
-    }
-    found({.finding = Finding::segment_header_lost,
-           .slot = slot,
-           .begin = counted.front().position,
-           .end = counted.back().end,
-           .first = counted.front().sequence,
-           .last = counted.back().sequence});
+    const bool kept = log_.slots[slot.value] == SlotUse::keep;  // the drive cannot read its header
+    if (!holds_lost_segment(slot, true) && !kept) found({.finding = Finding::slot_torn_header, .slot = slot});
   }
+  for (const SegmentSlot slot : blank_) {
+    if (!begins_with_new_commit(slot) || !holds_lost_segment(slot, false)) {
+      found({.finding = Finding::slot_prepared, .slot = slot});
+    }
+  }
+}
+
+// A quick look, where the first commit may lie: released slots hold none that is newer than the log.
+bool Recovery::begins_with_new_commit(SegmentSlot slot) {
+  reader_.open(slot);
+  Commit commit;
+  for (uint32_t block = 512; block <= SegmentReader::window_bytes; block *= 2) {
+    const SegmentFrame any{.block = block, .end = FilePosition(reader_.file_bytes())};
+    if (read_commit(reader_, any, FilePosition(block), commit) == CommitVerdict::valid && commit.sequence() > last()) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool Recovery::holds_lost_segment(SegmentSlot slot, bool may_be_predecessor) {
+  reader_.open(slot);
+  const SegmentFrame any{.block = 512, .end = FilePosition(reader_.file_bytes())};
+  std::vector<SeenCommit> counted;
+  const auto seen = survey(reader_, any, FilePosition(any.block));
+  for (const SeenCommit& commit : seen) {
+    const bool claimed = std::ranges::any_of(
+        seen, [&](const SeenCommit& other) { return other.segment_id == commit.segment_id && other.durable > last(); });
+    const bool newer = claimed && commit.sequence > last();
+    if (newer || (may_be_predecessor && is_missing_predecessor(commit.segment_id))) counted.push_back(commit);
+  }
+  if (counted.empty()) return false;
+  log_.slots[slot.value] = SlotUse::keep;
+  Commit commit;
+  for (const SeenCommit& lost : counted) {
+    if (read_commit(reader_, any, lost.position, commit) == CommitVerdict::valid) replay_.lose(commit);
+  }
+  found({.finding = Finding::segment_header_lost,
+         .slot = slot,
+         .begin = counted.front().position,
+         .end = counted.back().end,
+         .first = counted.front().sequence,
+         .last = counted.back().sequence});
+  return true;
 }
 
 bool Recovery::is_missing_predecessor(uint64_t id) const {

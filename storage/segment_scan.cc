@@ -11,7 +11,8 @@ namespace penstock {
 namespace {
 
 constexpr uint64_t sector_bytes = 512;
-constexpr uint64_t retry_bytes = 4096;  // what is read apart when the drive refuses a window
+// A sector more than a request may have, since the window begins at a sector's boundary.
+constexpr uint64_t window_capacity = SegmentReader::window_bytes + sector_bytes;
 constexpr uint32_t block_bytes_max = 1 << 20;
 
 bool all_zero(std::span<const std::byte> bytes) {
@@ -28,8 +29,8 @@ bool entries_are_sound(const Commit& commit);
 
 // ---- the window ----
 
-// A sector more than a request may have, since the window begins at a sector's boundary.
-SegmentReader::SegmentReader(SegmentFiles& files) : files_(files), window_(window_bytes + sector_bytes) {}
+SegmentReader::SegmentReader(SegmentFiles& files)
+    : files_(files), window_(std::make_unique_for_overwrite<std::byte[]>(window_capacity)) {}
 
 void SegmentReader::open(SegmentSlot slot) {
   slot_ = slot;
@@ -44,24 +45,31 @@ std::span<const std::byte> SegmentReader::read(FilePosition position, size_t cou
   count = static_cast<size_t>(std::min<uint64_t>(count, file_bytes_ - position.value));
   const bool inside = position >= window_at_ && position.value + count <= window_at_.value + window_used_;
   if (!inside) fill(position);
-  return std::span(window_).subspan(static_cast<size_t>(position - window_at_), count);
+  return {window_.get() + (position - window_at_), count};
 }
 
 void SegmentReader::fill(FilePosition position) {
   window_at_ = FilePosition(round_down(position.value, sector_bytes));
-  const auto wanted = static_cast<size_t>(std::min<uint64_t>(window_.size(), file_bytes_ - window_at_.value));
+  const auto wanted = static_cast<size_t>(std::min<uint64_t>(window_capacity, file_bytes_ - window_at_.value));
   window_used_ = wanted;
-  const auto window = std::span(window_).first(wanted);
+  const std::span window(window_.get(), wanted);
   const auto got = files_.read(slot_, window_at_, window);
   bytes_read_ += wanted;
   if (got && *got == wanted) return;
-  for (size_t at = 0; at < wanted; at += retry_bytes) {
-    const auto part = window.subspan(at, std::min<size_t>(retry_bytes, wanted - at));
+  for (size_t at = 0; at < wanted; at += sector_bytes) {
+    const auto part = window.subspan(at, std::min<size_t>(sector_bytes, wanted - at));
     const auto part_got = files_.read(slot_, window_at_ + at, part);
     if (part_got && *part_got == part.size()) continue;
     std::ranges::fill(part, std::byte{0});
     unreadable_bytes_ += part.size();
   }
+}
+
+bool SegmentReader::unreadable(FilePosition position) {
+  if (position.value >= file_bytes_) return false;  // nothing is there: a file that a crash left empty
+  std::byte byte;
+  const auto got = files_.read(slot_, position, {&byte, 1});
+  return !got || *got != 1;
 }
 
 // ---- headers ----

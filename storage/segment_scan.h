@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -29,6 +30,7 @@ class SegmentReader {
 
   uint64_t bytes_read() const { return bytes_read_; }              // of all slots
   uint64_t unreadable_bytes() const { return unreadable_bytes_; }  // of this slot
+  bool unreadable(FilePosition position);                          // is this byte?
 
  private:
   void fill(FilePosition position);
@@ -38,7 +40,7 @@ class SegmentReader {
   uint64_t file_bytes_ = 0;
   uint64_t bytes_read_ = 0;
   uint64_t unreadable_bytes_ = 0;
-  std::vector<std::byte> window_;
+  std::unique_ptr<std::byte[]> window_;
   FilePosition window_at_{};
   size_t window_used_ = 0;
 };
