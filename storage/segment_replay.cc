@@ -46,7 +46,7 @@ RecoveredSegment SegmentReplay::run() {
     step = in_chain ? at_commit() : at_break(verdict);
   }
   if (replay_.met_unknown_kind()) {
-    found(Finding::entry_unknown, FilePosition(0), at_, {}, {}, "entries of an unknown kind, skipped");
+    found(Finding::entry_unknown, FilePosition(0), at_, {}, {}, "");
   }
   RecoveredSegment segment{.number = SegmentNumber(header_.number),
                            .slot = reader_.slot(),
