@@ -1,0 +1,39 @@
+"""One line a case, and the closing line that tools/test adds up."""
+
+import time
+import traceback
+from contextlib import contextmanager
+
+
+class Skip(Exception):
+    """What a case needs is not here; says what."""
+
+
+class Tally:
+    def __init__(self):
+        self.passed = self.failed = 0
+
+    def record(self, good: bool, name: str, detail: str = "") -> bool:
+        self.passed += good
+        self.failed += not good
+        print(f"{'ok  ' if good else 'FAIL'}  {name}" + (f": {detail}" if detail else ""), flush=True)
+        return good
+
+    @contextmanager
+    def case(self, name: str):
+        began = time.monotonic()
+        try:
+            yield
+        except Skip as why:
+            print(f"skip  {name}: {why}", flush=True)
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            self.record(False, name, f"{type(error).__name__}: {error} ({where.filename.rpartition('/')[2]}:{where.lineno})")
+        else:
+            took = time.monotonic() - began
+            self.record(True, name, f"{took:.1f} s" if took >= 1 else "")
+
+    def close(self) -> int:
+        """Prints the closing line; returns the exit status."""
+        print(f"{self.passed} passed, {self.failed} failed")
+        return self.failed > 0
