@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "dataplane/base/buffer_table.h"
@@ -72,6 +73,8 @@ class Broker {
   // stop was asked for and all is drained, or the caller ran out of patience.
   bool stopping() const { return stopping_; }
   bool stopped() const { return stopped_; }
+  // What a stop waits for, in a line; for the operator when the deadline passes.
+  std::string pending_report() const;
   // Lets go of every buffer; for shutdown and the simulator's leak check.
   void release_all();
 

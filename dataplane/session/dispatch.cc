@@ -20,6 +20,13 @@ Outcome Broker::dispatch(RequestContext& context) {
   if (!context.request.served) {
     return context.request.api->key == ApiKey::api_versions ? refuse_api_versions(*this, context) : Outcome::malformed;
   }
+  const bool on_the_log = context.request.api->key == ApiKey::produce || context.request.api->key == ApiKey::fetch ||
+                          context.request.api->key == ApiKey::list_offsets;
+  if (on_the_log && log_.state() == LogState::starting) {
+    // What recovery found is not known to be on stable storage yet.
+    block(context.connection_index, Blocked::room);
+    return Outcome::blocked;
+  }
   switch (context.request.api->key) {
     case ApiKey::produce: return handle_produce(*this, context);
     case ApiKey::fetch: return handle_fetch(*this, context);

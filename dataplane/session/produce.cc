@@ -54,7 +54,8 @@ BatchInfo info_of(const kafka::ValidBatch& batch, const PartitionState& state) {
 Attempt append(Broker& broker, const RequestContext& context, const Located& located, const PieceRange& records) {
   Log& log = broker.log();
   if (log.state() == LogState::read_only) return failed(ErrorCode::KAFKA_STORAGE_ERROR);
-  const kafka::TopicLimits limits{.message_bytes_max = static_cast<uint32_t>(located.topic->settings.max_message_bytes),
+  const auto topic_max = static_cast<uint64_t>(located.topic->settings.max_message_bytes);
+  const kafka::TopicLimits limits{.message_bytes_max = static_cast<uint32_t>(std::min(topic_max, log.batch_bytes_max())),
                                   .compacted = located.topic->settings.compacted,
                                   .zstd_allowed = context.version >= 7};
   auto batch = kafka::check_batch(records, limits, crc32c);

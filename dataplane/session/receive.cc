@@ -66,7 +66,7 @@ Broker::Broker(const BrokerConfig& config, Log& log, Arena arena, BufferTable& b
   producer_id_waiters_.reserve(config.connections_max);
 }
 
-Broker::~Broker() = default;
+Broker::~Broker() { release_all(); }
 
 void Broker::on_stream(const StreamEvent& event, Nanoseconds now, Milliseconds wall_ms) {
   now_ = now;

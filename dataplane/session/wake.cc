@@ -348,6 +348,26 @@ void Broker::drain() {
   if (!control_.push(std::move(message))) control_backlog_.push_back(std::move(message));
 }
 
+std::string Broker::pending_report() const {
+  static constexpr const char* states[] = {"free", "open", "closing", "gone"};
+  static constexpr const char* blocks[] = {"", ", no room", ", fetch waits", ", drive read", ", control plane"};
+  std::string report = std::to_string(open_count_) + " connections";
+  int shown = 0;
+  for (uint32_t index = 0; index < index_end_ && shown < 5; ++index) {
+    const Connection& connection = connections_[index];
+    if (connection.state == ConnectionState::free) continue;
+    ++shown;
+    report += "; " + std::to_string(index) + ": " + states[static_cast<size_t>(connection.state)] +
+              blocks[static_cast<size_t>(connection.blocked)] + ", " + std::to_string(connection.response_count) +
+              " responses, " + std::to_string(connection.received.size()) + " bytes received, " +
+              std::to_string(connection.staged.size() + connection.unsent) + " unsent" +
+              (connection.reading ? ", reading" : "");
+  }
+  if (commit_first_ != no_index) report += "; responses wait for a commit";
+  if (!log_.drained()) report += "; the log has work in flight";
+  return report;
+}
+
 void Broker::release_all() {
   for (uint32_t index = 0; index < index_end_; ++index) {
     if (connections_[index].state != ConnectionState::free) forget(index);

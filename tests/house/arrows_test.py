@@ -29,9 +29,10 @@ ARROWS = {
 # Header (by regular expression) -> folders that may include it.
 ONLY_IN = {
     r"rte_.*\.h": ["drivers/dpdk"],
-    r"liburing.*": ["drivers/uring", "drivers/kernel"],
+    r"liburing/io_uring_version\.h": ["tools/penstock/version.cc"],
+    r"liburing(?!/io_uring_version).*": ["drivers/uring", "drivers/kernel"],
     r"(isa-l|crc).*\.h": ["storage/crc"],
-    r"sqlite3\.h": ["drivers/sqlite"],
+    r"sqlite3\.h": ["drivers/sqlite", "tools/penstock/version.cc"],
     r"hwloc.*\.h": ["drivers/uring", "tools"],
 }
 NOT_IN_THE_CORE = re.compile(

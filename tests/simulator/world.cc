@@ -1,0 +1,316 @@
+#include "tests/simulator/world.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <set>
+
+namespace penstock::sim {
+
+namespace {
+
+constexpr uint64_t arena_bytes = 16 * MiB;
+constexpr uint64_t log_region_bytes = 6 * MiB, send_region_bytes = 2 * MiB;
+constexpr Milliseconds wall_start_ms = 1'700'000'000'000;
+constexpr Nanoseconds life_max_ns = 600 * second_ns;  // a life that takes longer has stopped making progress
+
+DriveUnits random_units(SimRandom& random) {
+  DriveUnits units;
+  units.block = random.one_in(2) ? 512 : 4096;
+  units.address_unit = random.one_in(2) ? 4 : 512;
+  units.length_unit = 512;
+  units.seam = random.one_in(2) ? 4096 : 0;
+  units.vectors_max = static_cast<uint32_t>(random.one_in(3) ? random.between(16, 64) : 1024);
+  constexpr uint32_t copybreaks[] = {0, 512, 1024, 4096, UINT32_MAX};
+  units.copybreak = copybreaks[random.below(5)];
+  units.commit_bytes_max = static_cast<uint32_t>(random.one_in(2) ? 64 * KiB : 256 * KiB);
+  units.inflight_writes_max = static_cast<uint32_t>(random.between(1, 4));
+  units.inflight_bytes_max = units.commit_bytes_max * units.inflight_writes_max;
+  return units;
+}
+
+}  // namespace
+
+// Everything of one lane while the node is up. Destroyed in reverse order.
+struct World::SimLane {
+  explicit SimLane(uint32_t index, uint64_t seed, const DriveUnits& units, const SimDriveConfig& drive_config,
+                   SimFiles image, const LogConfig& log_config)
+      : memory(static_cast<std::byte*>(std::aligned_alloc(arena_unit_bytes, arena_bytes))),
+        arena{memory.get(), arena_bytes},
+        buffers(arena.unit_count()),
+        log_buffers(0, log_region_bytes / arena_unit_bytes),
+        send_buffers(log_region_bytes / arena_unit_bytes, send_region_bytes / arena_unit_bytes),
+        receive_buffers((log_region_bytes + send_region_bytes) / arena_unit_bytes,
+                        (arena_bytes - log_region_bytes - send_region_bytes) / arena_unit_bytes),
+        pieces(4096),
+        streams({.seed = seed ^ 0x5eed, .streams_max = 48}, arena, buffers, receive_buffers),
+        drive(drive_config, arena, std::move(image)),
+        log(log_config, units, {arena, &buffers, &log_buffers}, drive.files()),
+        inbox(64),
+        outbox(64),
+        lane({.lane = index,
+              .connections_max = 48,
+              .receive_bytes = 4 * MiB,
+              .request_bytes_max = 128 * KiB,
+              .send_bytes = 256 * KiB},
+             {arena, &buffers, &log_buffers, &send_buffers, &pieces}, streams, drive, log, inbox, outbox, metrics) {}
+
+  struct Free {
+    void operator()(std::byte* bytes) const { std::free(bytes); }
+  };
+  std::unique_ptr<std::byte, Free> memory;
+  Arena arena;
+  BufferTable buffers;
+  BufferAllocator log_buffers, send_buffers, receive_buffers;
+  PiecePool pieces;
+  SimStreams streams;
+  SimDrive drive;
+  Log log;
+  Mailbox<ToLane> inbox;
+  Mailbox<ToControl> outbox;
+  LaneMetrics metrics;
+  Lane<SimStreams, SimDrive> lane;
+};
+
+World::World(uint64_t seed, bool trace) : seed_(seed), trace_(trace), random_(seed) {
+  constexpr uint32_t lane_counts[] = {1, 1, 2, 4};
+  lane_count_ = lane_counts[random_.below(4)];
+  units_ = random_units(random_);
+  images_.resize(lane_count_);
+  const uint32_t partitions = static_cast<uint32_t>(random_.between(1, 4));
+  const uint32_t producers = static_cast<uint32_t>(random_.between(1, 6));
+  for (uint32_t i = 0; i < producers; ++i) {
+    ProducerConfig config;
+    config.number = i;
+    config.topic = "topic-" + std::to_string(i % 2);
+    config.partition = static_cast<int32_t>(random_.below(partitions));
+    config.idempotent = random_.one_in(2);
+    config.batches = static_cast<uint32_t>(random_.between(5, 60));
+    config.in_flight_max = static_cast<uint32_t>(random_.between(1, 5));
+    config.seed = random_.next();
+    producers_.push_back(std::make_unique<Producer>(config));
+  }
+  for (uint32_t topic = 0; topic < std::min(producers, 2u); ++topic) {
+    for (uint32_t partition = 0; partition < partitions; ++partition) {
+      consumers_.push_back(std::make_unique<Consumer>(
+          ConsumerConfig{"topic-" + std::to_string(topic), static_cast<int32_t>(partition), random_.next()}));
+    }
+  }
+  partitions_per_topic_ = static_cast<int32_t>(partitions);
+}
+
+World::~World() = default;
+
+void World::note(const std::string& line) {
+  for (const char c : line) summary_.trace_hash = (summary_.trace_hash ^ static_cast<uint8_t>(c)) * 0x100000001b3ull;
+  if (trace_) std::printf("%10.3f ms  %s\n", static_cast<double>(now_) / 1e6, line.c_str());
+}
+
+void World::start_node(bool faults) {
+  ++restarts_;
+  const RandomSource source = [this] { return random_.next(); };
+  auto catalog = Catalog::open(store_, {.lane_count = lane_count_}, source);
+  check(catalog.has_value(), "the catalog does not open");
+  ControlSettings settings;
+  settings.num_partitions = partitions_per_topic_;
+  for (uint32_t i = 0; i < lane_count_; ++i) settings.advertised.push_back({"", static_cast<uint16_t>(9092 + i)});
+  control_ = std::make_unique<Control>(settings, std::move(*catalog), source);
+  for (uint32_t i = 0; i < lane_count_; ++i) {
+    SimDriveConfig drive;
+    drive.seed = random_.next();
+    drive.units = units_;
+    drive.segment_bytes = segment_bytes_;
+    if (faults) {
+      drive.slow_one_in = random_.one_in(3) ? 50 : 0;
+      drive.short_one_in = random_.one_in(3) ? 20 : 0;
+      drive.interrupted_one_in = random_.one_in(4) ? 30 : 0;
+      drive.write_error_one_in = random_.one_in(6) ? random_.between(20, 200) : 0;
+      drive.flush_error_one_in = random_.one_in(8) ? random_.between(10, 50) : 0;
+    }
+    LogConfig log;
+    log.lane = i;
+    log.segment_bytes = segment_bytes_;
+    log.spare_segments = 1;
+    log.resident_bytes_max = random_.one_in(2) ? 1 * MiB : 64 * KiB;
+    log.read_bytes_max = 1 * MiB;
+    log.partitions_max = 64;
+    log.producers_max = 256;
+    log.random_seed = random_.next();
+    lanes_.push_back(std::make_unique<SimLane>(i, random_.next(), units_, drive, std::move(images_[i]), log));
+    note("lane " + std::to_string(i) + " starts: " + lanes_.back()->log.recovery_report());
+    check(lanes_.back()->log.state() != LogState::read_only, "recovery calls a crash damage", static_cast<long long>(seed_));
+  }
+  control_->start();
+}
+
+void World::crash_node() {
+  note("crash");
+  ++summary_.crashes;
+  for (auto& producer : producers_) producer->node_lost();
+  for (auto& consumer : consumers_) consumer->node_lost();
+  for (uint32_t i = 0; i < lane_count_; ++i) {
+    summary_.drive_errors += lanes_[i]->log.statistics().write_errors;
+    images_[i] = lanes_[i]->drive.crash(random_.next());
+  }
+  lanes_.clear();
+  control_.reset();
+}
+
+void World::stop_node() {
+  note("stop");
+  control_->stop();
+  const Nanoseconds deadline = now_ + 60 * second_ns;
+  const auto stopped = [&] {
+    return std::ranges::all_of(lanes_, [](const auto& lane) { return lane->lane.stopped(); });
+  };
+  while (!stopped()) {
+    if (!step()) now_ = std::max(now_ + 1, std::min(next_time(), now_ + second_ns));
+    if (now_ >= deadline) {
+      for (const auto& lane : lanes_) std::printf("%s\n", lane->lane.broker().pending_report().c_str());
+    }
+    check(now_ < deadline, "the node does not stop", static_cast<long long>(seed_));
+  }
+  for (auto& producer : producers_) producer->node_lost();
+  for (auto& consumer : consumers_) consumer->node_lost();
+  for (uint32_t i = 0; i < lane_count_; ++i) {
+    SimLane& lane = *lanes_[i];
+    lane.lane.release_all();
+    if (const std::string leaks = lane.buffers.leak_report(); !leaks.empty()) {
+      std::printf("%s", leaks.c_str());
+      check(false, "buffers leak", static_cast<long long>(seed_));
+    }
+    check(lane.pieces.free_count() == lane.pieces.chunk_count(), "piece chunks leak", static_cast<long long>(seed_));
+    images_[i] = lane.drive.crash(random_.next());
+  }
+  lanes_.clear();
+  control_.reset();
+}
+
+bool World::carry_control() {
+  bool busy = false;
+  for (auto& lane : lanes_) {
+    while (auto message = lane->outbox.pop()) {
+      control_->handle(std::move(*message));
+      busy = true;
+    }
+  }
+  for (Outgoing& outgoing : control_->take_outbox()) {
+    check(lanes_[outgoing.lane]->inbox.push(std::move(outgoing.message)), "a lane's mailbox is full");
+    busy = true;
+  }
+  return busy;
+}
+
+bool World::step() {
+  ++summary_.steps;
+  bool busy = carry_control();
+  std::vector<SimStreams*> streams;
+  for (auto& lane : lanes_) {
+    busy |= lane->lane.poll(now_, wall_start_ms + now_ / millisecond_ns).work > 0;
+    streams.push_back(&lane->streams);
+  }
+  for (auto& producer : producers_) busy |= producer->step(streams, now_);
+  for (auto& consumer : consumers_) busy |= consumer->step(streams, now_);
+  return busy;
+}
+
+Nanoseconds World::next_time() const {
+  Nanoseconds next = now_ + 5 * millisecond_ns;  // clients look again at least so often
+  for (const auto& lane : lanes_) {
+    next = std::min({next, lane->streams.next_deadline(), lane->streams.next_arrival(), lane->drive.next_deadline(),
+                     lane->log.next_deadline(), lane->lane.broker().next_deadline()});
+  }
+  return next;
+}
+
+void World::run_until(Nanoseconds end) {
+  while (now_ < end) {
+    if (!step()) now_ = std::max(now_ + 1, next_time());
+    check(now_ < life_max_ns, "no progress", static_cast<long long>(seed_));
+  }
+}
+
+void World::run_until_clients_are_done() {
+  const auto done = [&] {
+    for (const auto& producer : producers_) {
+      if (!producer->done()) return false;
+    }
+    for (const auto& consumer : consumers_) {
+      if (consumer->high_watermark() < 0 || consumer->next_offset() < consumer->high_watermark()) return false;
+    }
+    return true;
+  };
+  // Done, and still done a little later: a consumer's watermark is only as new as its last answer.
+  for (Nanoseconds quiet_since = now_; now_ - quiet_since < second_ns;) {
+    if (!step()) now_ = std::max(now_ + 1, next_time());
+    if (!done()) quiet_since = now_;
+    check(now_ < life_max_ns, "clients do not finish", static_cast<long long>(seed_));
+  }
+}
+
+WorldSummary World::run() {
+  const uint32_t lives = static_cast<uint32_t>(random_.between(1, 4));
+  for (uint32_t life = 0; life < lives; ++life) {
+    start_node(true);
+    // Sometimes right away: two crashes in a row.
+    const Nanoseconds length = random_.one_in(4) ? random_.below(2 * millisecond_ns) : random_.below(400 * millisecond_ns);
+    run_until(now_ + static_cast<Nanoseconds>(length));
+    if (random_.one_in(5))
+      stop_node();
+    else
+      crash_node();
+  }
+  start_node(false);
+  run_until_clients_are_done();
+  check_everything();
+  stop_node();
+  summary_.simulated_ns = now_;
+  return summary_;
+}
+
+// What was acknowledged is there, once, where the acknowledgement said; offsets are dense (the consumers saw to that);
+// idempotent producers have no duplicate and no gap.
+void World::check_everything() {
+  struct Place {
+    int64_t base_offset;
+    std::string topic;
+    int32_t partition;
+  };
+  std::map<std::string, std::vector<Place>> places;
+  for (const auto& consumer : consumers_) {
+    for (const SeenBatch& batch : consumer->seen()) {
+      places[batch.label].push_back({batch.base_offset, consumer->config().topic, consumer->config().partition});
+    }
+  }
+  for (const auto& producer : producers_) {
+    const ProducerConfig& config = producer->config();
+    summary_.acknowledged += producer->acknowledged().size();
+    summary_.storage_errors += producer->errors();
+    int64_t previous = -1;
+    for (uint32_t batch = 0; batch < config.batches; ++batch) {
+      const auto found = places.find(Producer::label(config.number, batch));
+      const size_t copies = found == places.end() ? 0 : found->second.size();
+      const auto acknowledged = producer->acknowledged().find(batch);
+      if (acknowledged != producer->acknowledged().end()) {
+        check(copies >= 1, "an acknowledged batch is lost", static_cast<long long>(seed_), batch);
+        check(found->second[0].base_offset == acknowledged->second, "a batch is not where it was acknowledged",
+              found->second[0].base_offset, acknowledged->second);
+      }
+      check(copies <= 1, "a batch is there twice", static_cast<long long>(seed_), batch);
+      if (config.idempotent) {
+        check(copies == 1, "a gap in what an idempotent producer wrote", static_cast<long long>(seed_), batch);
+      }
+      if (copies == 1) {
+        check(found->second[0].topic == config.topic && found->second[0].partition == config.partition,
+              "a batch is in the wrong partition", static_cast<long long>(seed_), batch);
+        check(found->second[0].base_offset > previous, "batches of one producer out of order",
+              static_cast<long long>(seed_), batch);
+        previous = found->second[0].base_offset;
+      }
+    }
+  }
+  note("checked " + std::to_string(summary_.acknowledged) + " acknowledged batches");
+}
+
+}  // namespace penstock::sim

@@ -1,0 +1,71 @@
+// The whole node in one process and in virtual time: lanes, logs, recovery, control plane, catalog, and clients around
+// them, all from one seed. The node is crashed and started again on what the drives really hold.
+//
+// A life: start; clients work; crash, or two in a row, or a drive that fails writes; ... ; a last start without faults,
+// in which everything is read back and compared with what was acknowledged and with what consumers were shown.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dataplane/control/control.h"
+#include "dataplane/control/memory_store.h"
+#include "dataplane/lane.h"
+#include "drivers/sim/random.h"
+#include "drivers/sim/sim_drive.h"
+#include "drivers/sim/sim_streams.h"
+#include "tests/simulator/consumer.h"
+#include "tests/simulator/producer.h"
+
+namespace penstock::sim {
+
+struct WorldSummary {
+  uint64_t steps = 0;
+  Nanoseconds simulated_ns = 0;
+  uint32_t crashes = 0;
+  uint64_t acknowledged = 0;
+  uint64_t storage_errors = 0;  // answers with an error, over all producers
+  uint64_t drive_errors = 0;    // write and flush requests that failed
+  uint64_t trace_hash = 0;      // the same for the same seed on every compiler
+};
+
+class World {
+ public:
+  explicit World(uint64_t seed, bool trace = false);
+  ~World();
+  WorldSummary run();
+
+ private:
+  struct SimLane;
+  void start_node(bool faults);
+  void crash_node();
+  void stop_node();  // as SIGTERM does: drain, answer, let go; checks that nothing leaks
+  bool step();       // false: nothing to do and nothing to wait for
+  void run_until(Nanoseconds end);
+  void run_until_clients_are_done();
+  bool carry_control();
+  void check_everything();
+  void note(const std::string& line);
+  Nanoseconds next_time() const;
+
+  const uint64_t seed_;
+  const bool trace_;
+  SimRandom random_;
+  Nanoseconds now_ = second_ns;
+  uint32_t lane_count_ = 1;
+  uint32_t restarts_ = 0;
+  MemoryStore store_;
+  std::unique_ptr<Control> control_;
+  std::vector<SimFiles> images_;  // of each lane's drive while the node is down
+  std::vector<std::unique_ptr<SimLane>> lanes_;
+  std::vector<std::unique_ptr<Producer>> producers_;
+  std::vector<std::unique_ptr<Consumer>> consumers_;
+  DriveUnits units_;
+  int32_t partitions_per_topic_ = 1;
+  uint64_t segment_bytes_ = 1 * MiB;
+  WorldSummary summary_;
+};
+
+}  // namespace penstock::sim
