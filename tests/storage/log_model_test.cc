@@ -63,8 +63,8 @@ SimDriveConfig random_drive(SimRandom& random, const DriveUnits& units, uint64_t
   SimDriveConfig config{.seed = random.next(), .units = units, .segment_bytes = segment_bytes};
   config.queue_depth = random.one_in(3) ? static_cast<uint32_t>(random.between(1, 6)) : 64;
   if (random.one_in(4)) config.slow_one_in = 20;
-  if (random.one_in(3)) config.short_one_in = random.between(2, 10);
-  if (random.one_in(3)) config.interrupted_one_in = random.between(2, 10);
+  if (random.one_in(3)) config.short_one_in = random.between(4, 12);
+  if (random.one_in(3)) config.interrupted_one_in = random.between(4, 12);
   if (random.one_in(4)) config.write_error_one_in = random.between(10, 60);
   if (random.one_in(6)) config.flush_error_one_in = random.between(5, 30);
   if (random.one_in(6)) config.prepare_error_one_in = random.between(2, 4);
@@ -124,7 +124,8 @@ class Life {
   // Everything goes to the drive, everything is let go.
   void stop() {
     world_.drive.config().slots_max = 64;
-    ASSERT_TRUE(world_.run([&] { return world_.log.drained(); }));
+    ASSERT_TRUE(world_.run([&] { return world_.log.drained(); }))
+        << "state " << static_cast<int>(world_.log.state()) << ", in flight " << world_.drive.in_flight();
     learn_durable();
     if (world_.log.lost_up_to() == CommitSequence{}) {
       for (const ModelPartition& partition : model_.partitions) ASSERT_EQ(partition.durable, partition.batches.size());
@@ -220,7 +221,13 @@ class Life {
     ASSERT_EQ(found->next_offset.value, expected.next_offset.value);
     const std::optional<Bytes> bytes = world_.fetch(PartitionSlot(slot), *found);
     ASSERT_TRUE(bytes) << "damaged";
-    ASSERT_TRUE(*bytes == expected.bytes) << "other bytes than were appended";
+    const auto [here, there] =
+        std::mismatch(bytes->begin(), bytes->end(), expected.bytes.begin(), expected.bytes.end());
+    ASSERT_TRUE(*bytes == expected.bytes)
+        << "other bytes than were appended: from " << here - bytes->begin() << " of " << bytes->size() << ", "
+        << there - expected.bytes.begin() << " of " << expected.bytes.size() << "; resident hits "
+        << world_.log.statistics().resident_hits << ", reads " << world_.log.statistics().reads << ", partition "
+        << slot << " offset " << expected.base_offset.value << " commit " << expected.commit.value;
   }
 
   void verify_contents() {

@@ -67,7 +67,7 @@ struct ArenaMemory {
 class Memory {
  public:
   explicit Memory(const ArenaMemory& memory)
-      : arena(memory.arena), buffers(arena.unit_count()), allocator(0, arena.unit_count()), pool(100'000) {}
+      : arena(memory.arena), buffers(arena.unit_count()), allocator(0, arena.unit_count()), pool(1000) {}
 
   BufferIndex take(uint8_t order) {
     const BufferIndex buffer = allocator.allocate(order);
@@ -179,7 +179,9 @@ class LogWorld {
   // To the next completion. False: nothing will ever happen by itself.
   bool step() {
     send();
-    const Nanoseconds next = std::min(drive.next_deadline(), log.next_deadline());
+    // A deadline that has passed waits for room in the drive's queue.
+    const Nanoseconds deadline = log.next_deadline() > now ? log.next_deadline() : never_ns;
+    const Nanoseconds next = std::min(drive.next_deadline(), deadline);
     if (next == never_ns) return false;
     now = std::max(now, next);
     drive.poll(now, [&](const DriveCompletion& done) { log.completed(done, now); });
@@ -220,6 +222,8 @@ class LogWorld {
       step();
       log.forget_reads_done();
     }
+    check(!pieces.empty(), "a fetch never came to an end", static_cast<long long>(log.statistics().read_bytes),
+          static_cast<long long>(memory.allocator.free_bytes()));
     Bytes bytes(pieces.size());
     pieces.range().copy_out(0, bytes.data(), bytes.size());
     memory.let_go(pieces, Holder::send);
