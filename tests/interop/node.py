@@ -25,7 +25,8 @@ class Node:
         if not Path(self.binary).exists():
             sys.exit(f"interop: {self.binary} is not built (ninja -C build tools/penstock), and no --bootstrap given")
         self.directory = tempfile.TemporaryDirectory(prefix="penstock-interop-")
-        port, metrics_port = free_ports(self.lanes), free_ports(1)
+        port = free_ports(self.lanes + 1)
+        metrics_port = port + self.lanes
         config = Path(self.directory.name) / "penstock.toml"
         config.write_text(f'''data_directory = "{self.directory.name}/data"
 lanes = {self.lanes}
