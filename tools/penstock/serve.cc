@@ -1,0 +1,315 @@
+// The node, in the order of its start:
+//
+//   limits, data directory, catalog, placement, drive units
+//   lanes build themselves, all at the same time (recovery), and report
+//   the control thread brings them the first view; admin HTTP says ready when all have applied it
+//   a signal: lanes drain and answer what is under way, and everything ends in the opposite order
+#include "tools/penstock/serve.h"
+
+#include <sys/random.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <ctime>
+#include <deque>
+#include <thread>
+
+#include "drivers/sqlite/catalog_store.h"
+#include "drivers/uring/drive_units.h"
+#include "tools/penstock/admin_server.h"
+#include "tools/penstock/control_thread.h"
+#include "tools/penstock/data_directory.h"
+#include "tools/penstock/lane_thread.h"
+#include "tools/penstock/metrics_page.h"
+#include "tools/penstock/operator_log.h"
+#include "tools/penstock/placement.h"
+#include "tools/penstock/resource_limits.h"
+#include "tools/penstock/settings.h"
+#include "tools/penstock/stop_signals.h"
+#include "tools/penstock/version.h"
+
+namespace penstock {
+namespace {
+
+constexpr uint32_t lane_count_created_max = 16;
+
+// Ends the start with an exit code; the message has been chosen for the operator.
+struct Failure {
+  int exit_code;
+  std::string message;
+};
+template <class T>
+using Result = std::expected<T, Failure>;
+
+std::unexpected<Failure> cannot_start(std::string message) { return std::unexpected(Failure{1, std::move(message)}); }
+std::unexpected<Failure> does_not_fit(std::string message) { return std::unexpected(Failure{2, std::move(message)}); }
+
+uint64_t kernel_random() {
+  uint64_t value = 0;
+  check(getrandom(&value, sizeof value, 0) == sizeof value, "the kernel gives no random numbers");
+  return value;
+}
+
+Nanoseconds monotonic_now() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec * second_ns + time.tv_nsec;
+}
+
+HugePages huge_pages(const std::string& setting) {
+  return setting == "on" ? HugePages::required : setting == "off" ? HugePages::never : HugePages::preferred;
+}
+
+class Node {
+ public:
+  explicit Node(const Config& config) : config_(config) {}
+  ~Node();
+
+  Result<void> start();
+  int run();  // until a signal; the exit code
+
+ private:
+  Result<void> open_data_directory();
+  Result<void> open_catalog();
+  Result<void> measure_drive();
+  Result<void> start_lanes();
+  Result<void> start_admin();
+  void set_up_lane(uint32_t lane, LaneSetup& setup);
+  std::optional<std::string> not_ready() const;
+  int stop();
+
+  const Config& config_;
+  StopSignals signals_;  // before any thread
+  std::vector<LanePlace> places_;
+  MemoryPlan memory_;
+  DriveUnits units_;
+  LineLimit control_lines_;
+  std::optional<DataDirectory> directory_;
+  std::unique_ptr<SqliteCatalogStore> store_;
+  std::deque<LaneMailboxes> mailboxes_;
+  std::deque<LaneMetrics> metrics_;
+  std::deque<LaneSetup> lanes_;
+  std::unique_ptr<ControlThread> control_;
+  std::vector<std::thread> threads_;
+  std::unique_ptr<AdminServer> admin_;
+  std::atomic<bool> view_applied_{false};  // the first one, by every lane
+  std::atomic<bool> stopping_{false};
+
+  uint32_t lane_count() const { return directory_->format().lane_count; }
+};
+
+Result<void> Node::start() {
+  utsname kernel{};
+  uname(&kernel);
+  spdlog::info("{}, process {}, kernel {}", version_text(), getpid(), kernel.release);
+  // The admin port comes first, so that readiness can be asked for while logs are being recovered.
+  if (auto done = open_data_directory(); !done) return done;
+  if (auto done = start_admin(); !done) return done;
+  if (auto done = open_catalog(); !done) return done;
+  if (auto done = measure_drive(); !done) return done;
+  return start_lanes();
+}
+
+Result<void> Node::open_data_directory() {
+  const std::expected<Machine, std::string> machine = read_machine();
+  if (!machine) return cannot_start(machine.error());
+  auto directory = DataDirectory::open(
+      config_.data_directory, {.lane_count = static_cast<uint32_t>(config_.lanes),
+                               .segment_bytes = static_cast<uint64_t>(config_.segment_bytes),
+                               .lane_count_at_creation = std::min(machine->core_count(), lane_count_created_max)});
+  if (!directory) return cannot_start(directory.error());
+  directory_.emplace(std::move(*directory));
+  spdlog::info("data directory {}{}: {} lanes, segments of {}", directory_->path(),
+               directory_->created() ? " (created)" : "", lane_count(),
+               bytes_text(static_cast<int64_t>(directory_->format().segment_bytes)));
+
+  if (auto ports = check_ports(config_.port, config_.admin_port, lane_count()); !ports)
+    return does_not_fit(ports.error());
+  auto places = place_lanes(*machine, lane_count(), config_.cores);
+  if (!places) return does_not_fit(places.error());
+  places_ = std::move(*places);
+  log_lines(placement_table(places_));
+
+  memory_ = plan_memory(
+      static_cast<uint64_t>(config_.memory_arena_bytes), static_cast<uint64_t>(config_.memory_receive_bytes),
+      static_cast<uint64_t>(config_.memory_resident_bytes), static_cast<uint64_t>(config_.memory_send_bytes),
+      static_cast<uint64_t>(config_.request_bytes_max));
+  spdlog::info(
+      "memory of each lane: {} for requests, {} for recent records, {} for responses, {} for the log; "
+      "requests up to {} bytes",
+      bytes_text(static_cast<int64_t>(memory_.receive_bytes)), bytes_text(static_cast<int64_t>(memory_.resident_bytes)),
+      bytes_text(static_cast<int64_t>(memory_.send_bytes)), bytes_text(static_cast<int64_t>(memory_.log_bytes)),
+      memory_.request_bytes_max);
+  for (const std::string& line : raise_resource_limits(
+           resource_needs(lane_count(), static_cast<uint64_t>(config_.connections_max), memory_.arena_bytes)))
+    spdlog::warn("{}", line);
+  return {};
+}
+
+Result<void> Node::start_admin() {
+  metrics_.resize(lane_count());
+  if (config_.admin_port == 0) return {};
+  auto admin = AdminServer::start(config_.admin_listen, static_cast<uint16_t>(config_.admin_port),
+                                  {.metrics =
+                                       [this] {
+                                         std::vector<const LaneMetrics*> lanes;
+                                         for (const LaneMetrics& each : metrics_) lanes.push_back(&each);
+                                         return metrics_page(lanes);
+                                       },
+                                   .not_ready = [this] { return not_ready(); }});
+  if (!admin) return cannot_start(admin.error());
+  admin_ = std::move(*admin);
+  spdlog::info("admin HTTP on {}:{}", config_.admin_listen, admin_->port());
+  return {};
+}
+
+std::optional<std::string> Node::not_ready() const {
+  if (stopping_) return "stopping";
+  if (!view_applied_) return "starting";
+  for (uint32_t lane = 0; lane < metrics_.size(); ++lane) {
+    const auto state = static_cast<LogState>(metrics_[lane].log_state.get());
+    if (state == LogState::starting) return "lane " + std::to_string(lane) + " prepares its first segment";
+    if (state == LogState::read_only) return "lane " + std::to_string(lane) + " is read-only";
+  }
+  return std::nullopt;
+}
+
+Result<void> Node::open_catalog() {
+  auto store = SqliteCatalogStore::open(directory_->catalog_path());
+  if (!store) return cannot_start(store.error().message);
+  store_ = std::move(*store);
+  CatalogSettings settings{.lane_count = lane_count(),
+                           .cluster_id = config_.cluster_id,
+                           .max_message_bytes = static_cast<int32_t>(config_.message_bytes_max)};
+  if (config_.node_id_base >= 0) settings.node_id_base = static_cast<int32_t>(config_.node_id_base);
+  auto catalog = Catalog::open(*store_, settings, kernel_random);
+  if (!catalog) return cannot_start(catalog.error().message);
+  spdlog::info("cluster {}, brokers {} to {}, {} topics", catalog->node().cluster_id, catalog->node().node_id_base,
+               catalog->node().node_id_base + static_cast<int32_t>(lane_count()) - 1, catalog->topic_count());
+
+  auto advertised = advertised_lanes(config_.advertised, static_cast<uint16_t>(config_.port), lane_count());
+  if (!advertised) return does_not_fit(advertised.error());
+  ControlSettings control{.rack = config_.rack,
+                          .advertised = std::move(*advertised),
+                          .auto_create_topics = config_.auto_create_topics,
+                          .num_partitions = static_cast<int32_t>(config_.num_partitions),
+                          .accept_replication_factor = config_.accept_replication_factor,
+                          .max_message_bytes = static_cast<int32_t>(config_.message_bytes_max),
+                          .log = {}};
+  control.log = [this](std::string_view line) {
+    if (!control_lines_.allow(monotonic_now())) return;
+    if (const uint64_t left_out = control_lines_.take_left_out(); left_out > 0)
+      spdlog::info("{} lines were left out here", left_out);
+    spdlog::info("{}", line);
+  };
+  std::vector<LaneMailboxes*> mailboxes;
+  mailboxes_.resize(lane_count());
+  for (LaneMailboxes& each : mailboxes_) mailboxes.push_back(&each);
+  control_ = std::make_unique<ControlThread>(Control(control, std::move(*catalog), kernel_random), mailboxes);
+  return {};
+}
+
+Result<void> Node::measure_drive() {
+  auto found = find_drive_units(directory_->path(), {.cache_file = directory_->drive_units_path(),
+                                                     .measure = config_.io_measure != "off",
+                                                     .measure_again = config_.io_measure == "force"});
+  if (!found) return cannot_start(found.error());
+  units_ = found->units;
+  log_lines(found->report);
+  return {};
+}
+
+Result<void> Node::start_lanes() {
+  for (uint32_t lane = 0; lane < lane_count(); ++lane) {
+    LaneSetup& setup = lanes_.emplace_back();
+    set_up_lane(lane, setup);
+    threads_.emplace_back([&setup] { run_lane(setup); });
+  }
+  std::string failures;
+  for (uint32_t lane = 0; lane < lane_count(); ++lane) {
+    const std::expected<std::string, std::string> report = lanes_[lane].wait_until_built();
+    if (report)
+      log_lines(*report, "lane " + std::to_string(lane) + ": ");
+    else
+      failures += (failures.empty() ? "" : "\n") + report.error();
+  }
+  if (!failures.empty()) return cannot_start(failures);
+  control_->start([this] { signals_.wake(); });
+  for (LaneSetup& setup : lanes_) setup.go();
+  return {};
+}
+
+void Node::set_up_lane(uint32_t lane, LaneSetup& setup) {
+  setup.place = places_[lane];
+  setup.directory = directory_->lane_path(lane);
+  setup.listen = endpoint_of(config_.listen, static_cast<uint16_t>(config_.port + lane));
+  setup.memory = memory_;
+  setup.huge_pages = huge_pages(config_.hugepages);
+  setup.allow_writev_fixed = config_.io_writev_fixed == "auto";
+  setup.busy_poll = config_.poll == "busy";
+  setup.units = units_;
+  setup.segment_bytes = directory_->format().segment_bytes;
+  setup.spare_segments = static_cast<uint32_t>(config_.spare_segments);
+  setup.connections_max = static_cast<uint32_t>(config_.connections_max);
+  setup.idle_max_ns = config_.connections_max_idle_ms * millisecond_ns;
+  setup.stall_max_ns = config_.request_stall_ms * millisecond_ns;
+  setup.random_seed = kernel_random();
+  setup.mailboxes = &mailboxes_[lane];
+  setup.metrics = &metrics_[lane];
+}
+
+int Node::run() {
+  while (signals_.wait(-1) != StopSignals::Event::signal) {
+    if (!view_applied_ && control_->settled()) {
+      view_applied_ = true;
+      spdlog::info("Kafka clients are served on {} ports {} to {}", config_.listen, config_.port,
+                   config_.port + lane_count() - 1);
+    }
+  }
+  return stop();
+}
+
+// Lanes accept no more, write and answer what is under way. Who does not want to wait signals again.
+int Node::stop() {
+  stopping_ = true;
+  spdlog::info("stopping: answering what is under way");
+  control_->stop();
+  const Nanoseconds deadline = monotonic_now() + config_.shutdown_deadline_ms * millisecond_ns;
+  while (!control_->stopped()) {
+    const Nanoseconds left = deadline - monotonic_now();
+    const StopSignals::Event event =
+        left > 0 ? signals_.wait(static_cast<int>(left / millisecond_ns + 1)) : StopSignals::Event::timeout;
+    if (event == StopSignals::Event::woken) continue;
+    spdlog::error("{}: ending at once; what was acknowledged is on the drive",
+                  event == StopSignals::Event::signal ? "signalled again" : "the deadline for stopping has passed");
+    spdlog::shutdown();
+    // Threads are in the middle of things, so nothing is taken down in order: as in a crash, which loses nothing.
+    _exit(1);
+  }
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+  spdlog::info("stopped");
+  return 0;
+}
+
+Node::~Node() {
+  // Only when the start failed: lanes that were built are waiting for the word.
+  for (LaneSetup& setup : lanes_) setup.give_up();
+  for (std::thread& thread : threads_) thread.join();
+  if (control_) control_->abandon();
+}
+
+}  // namespace
+
+int serve(const Config& config) {
+  start_operator_log(config.log_level);
+  Node node(config);
+  if (const Result<void> started = node.start(); !started) {
+    log_lines(started.error().message, "", spdlog::level::err);
+    return started.error().exit_code;
+  }
+  return node.run();
+}
+
+}  // namespace penstock
