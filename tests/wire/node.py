@@ -4,7 +4,6 @@ import atexit
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import socket
@@ -25,12 +24,12 @@ class Node:
     good_stop = 0  # exit status after SIGTERM
 
     def __init__(self, lanes: int = 2, settings: dict[str, object] = {}, binary: str | Path = BINARY,
-                 descriptors_max: int = 0):
-        self.home = Path(tempfile.mkdtemp(prefix="penstock-test-"))
+                 parent: str | None = None):
+        """The home directory is temporary, below `parent` if that is given."""
+        self.home = Path(tempfile.mkdtemp(prefix="penstock-test-", dir=parent))
         atexit.register(self.remove)
         self.lanes = lanes
         self.binary = binary
-        self.descriptors_max = descriptors_max
         self.port = free_ports(lanes)
         self.admin_port = free_ports(1)
         self.settings = {"data_directory": str(self.home / "data"), "lanes": lanes, "port": self.port,
@@ -54,8 +53,7 @@ class Node:
         """Returns the seconds until it was ready."""
         began = time.monotonic()
         with open(self.home / "log", "a") as log:
-            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, start_new_session=True,
-                                            preexec_fn=self.raise_descriptors if self.descriptors_max else None)
+            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, start_new_session=True)
         while not self.ready():
             if self.process.poll() is not None:
                 raise SystemExit(f"the node ended with status {self.process.returncode} at start:\n{self.last_words()}")
@@ -63,9 +61,6 @@ class Node:
                 raise SystemExit(f"the node was not ready after {START_PATIENCE_S} s:\n{self.last_words()}")
             time.sleep(0.01)
         return time.monotonic() - began
-
-    def raise_descriptors(self) -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors_max, self.descriptors_max))
 
     def ready(self) -> bool:
         return self.get("/v1/status/ready")[0] == 200
@@ -144,10 +139,11 @@ class KafkaPeer(Node):
     """Apache Kafka in the node's place: shows whether a failure is the node's or the test's."""
 
     good_stop = 143
+    broker_settings: list[str] = []  # "key=value"
 
     def command(self) -> list[str]:
         return [str(ROOT / "tests/interop/kafka-peer"), "--port", str(self.port), "--brokers", str(self.lanes),
-                "--data", str(self.home / "data")]
+                "--data", str(self.home / "data")] + [word for each in self.broker_settings for word in ("--set", each)]
 
     def ready(self) -> bool:
         log = self.home / "log"
