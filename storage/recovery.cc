@@ -195,7 +195,7 @@ class Recovery {
   void settle_numbers();
   void settle(std::vector<Candidate> rivals);
   void take_path();
-  void leave_beside(const Candidate& candidate);
+  void leave_beside(const Candidate& candidate, Finding harmless);
   std::vector<SeenCommit> commits_of(const Candidate& candidate);
   CommitSequence length_of(const Candidate& candidate);
   void follow(size_t i);
@@ -294,11 +294,10 @@ void Recovery::settle(std::vector<Candidate> rivals) {
     const bool has_commits = length_of(other) > CommitSequence(other.header.predecessor_sequence);
     if (other.header.segment_id == chosen.header.segment_id) {
       found(Finding::number_twice_copy, other);
-    } else if (named || !has_commits) {
-      log_.slots[other.slot.value] = SlotUse::unused;
-      found(Finding::number_twice_unused, other);
-    } else {
+    } else if (has_commits && !named) {
       found(Finding::number_twice_both_used, other);
+    } else {
+      leave_beside(other, Finding::number_twice_unused);
     }
   }
   candidates_.push_back(chosen);
@@ -329,7 +328,7 @@ void Recovery::take_path() {
   std::vector<Candidate> path;
   for (const Candidate& candidate : candidates_) {
     if (!path.empty() && candidate.header.number > path.back().header.predecessor_number) {
-      leave_beside(candidate);
+      leave_beside(candidate, Finding::segment_given_up);
       continue;
     }
     path.push_back(candidate);
@@ -339,12 +338,13 @@ void Recovery::take_path() {
   candidates_ = std::move(path);
 }
 
-void Recovery::leave_beside(const Candidate& candidate) {
+// A segment that is not part of the log: void, unless its commits say that it counted.
+void Recovery::leave_beside(const Candidate& candidate, Finding harmless) {
   const auto seen = commits_of(candidate);
   const bool counted = std::ranges::any_of(
       seen, [&](const SeenCommit& commit) { return commit.durable.value > candidate.header.predecessor_sequence; });
   if (!counted) log_.slots[candidate.slot.value] = SlotUse::unused;
-  found(counted ? Finding::segment_beside_counted : Finding::segment_given_up, candidate);
+  found(counted ? Finding::segment_beside_counted : harmless, candidate);
 }
 
 // ---- one segment after the other ----

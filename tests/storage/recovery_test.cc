@@ -7,56 +7,19 @@
 #include <random>
 #include <set>
 
-#include "tests/storage/log_image.h"
+#include "tests/storage/recovered_image.h"
 
 namespace penstock {
 namespace {
 
 using test::batch_of;
+using test::everything;
 using test::ImageCommit;
 using test::ImageEntry;
 using test::ImageSegment;
 using test::MemoryFiles;
+using test::Recovered;
 using test::SegmentParameters;
-
-constexpr OffsetRange everything{Offset(0), Offset(INT64_MAX)};
-
-struct Recovered {
-  LogIndex index{256, 1, 16};
-  ProducerTable producers{32};
-  RecoveredLog log;
-
-  explicit Recovered(MemoryFiles& files, RecoveryOptions options = {.lane = 0, .block = 512}) {
-    log = recover(files, options, index, producers);
-  }
-  bool has(Finding finding) const {
-    return std::ranges::any_of(log.findings, [&](const Found& found) { return found.finding == finding; });
-  }
-  const Found* first(Finding finding) const {
-    const auto found = std::ranges::find(log.findings, finding, &Found::finding);
-    return found == log.findings.end() ? nullptr : &*found;
-  }
-  const RecoveredPartition* partition(uint64_t number) const {
-    const auto found = std::ranges::find(log.partitions, PartitionNumber(number), &RecoveredPartition::number);
-    return found == log.partitions.end() ? nullptr : &*found;
-  }
-  // Base offsets that can be read, with their bytes checked against what was written.
-  std::vector<int64_t> offsets(const MemoryFiles& files, uint64_t number = 1) const {
-    std::vector<int64_t> result;
-    for (auto at = index.find(PartitionNumber(number), Offset(0), everything); at; at = index.next(*at, everything)) {
-      result.push_back(at->base_offset.value);
-      const auto segment = std::ranges::find(log.segments, at->segment, &RecoveredSegment::number);
-      if (segment == log.segments.end()) {
-        ADD_FAILURE() << "an entry of segment " << at->segment.value << ", which is not in the log";
-        continue;
-      }
-      const ImageEntry written{.partition = number, .base_offset = at->base_offset.value, .batch_bytes = at->bytes};
-      EXPECT_EQ(test::read_batch(files, segment->slot.value, *at), batch_of(written));
-    }
-    return result;
-  }
-  uint64_t last_sequence() const { return log.segments.empty() ? 0 : log.segments.back().last_sequence.value; }
-};
 
 // Commits of one batch each, offsets from the commit's sequence: commit n holds offset n - 1 of partition 1.
 void fill(ImageSegment& segment, int commits) {
@@ -480,6 +443,18 @@ TEST(Recovery, DamageAboveALostHeaderIsNamedToo) {
   EXPECT_EQ(got.log.lost[0].end, Offset(3));
 }
 
+TEST(Recovery, TheOtherOfTwoIsKeptWhenItCounted) {
+  MemoryFiles files;
+  Two two(files);
+  ImageSegment other(files, {.slot = 2, .number = 1, .id = 0x99});
+  fill(other, 3);
+  Recovered got(files);
+  EXPECT_TRUE(got.has(Finding::segment_beside_counted)) << got.log.report();
+  EXPECT_TRUE(got.log.read_only);
+  EXPECT_EQ(got.log.slots[2], SlotUse::keep);
+  EXPECT_EQ(got.offsets(files), upto(6));
+}
+
 TEST(Recovery, SealedPayloadIsCheckedOnlyWhenAsked) {
   MemoryFiles files;
   Two two(files);
@@ -513,163 +488,6 @@ TEST(Recovery, AnotherLogInTheSameSlotsNeverCounts) {
   Recovered got(files);
   EXPECT_FALSE(got.log.read_only) << got.log.report();
   EXPECT_EQ(got.offsets(files), upto(3));
-}
-
-// ---- corruption everywhere ----
-
-struct Image {
-  MemoryFiles files;
-  std::vector<ImageSegment> segments;
-
-  Image() {
-    segments.reserve(3);
-    files.slots.resize(4, test::Bytes(3072));
-    segments.emplace_back(files, SegmentParameters{.slot = 2, .number = 1, .id = 0x11, .segment_bytes = 3072});
-    segments[0].commit({{.base_offset = 0, .records = 2}, {.partition = 2, .base_offset = 0, .runs = 2}});
-    segments[0].commit({{.base_offset = 2}});
-    segments.emplace_back(
-        files, SegmentParameters{.slot = 0, .number = 2, .id = 0x22, .term = 2, .segment_bytes = 3072}, &segments[0]);
-    segments[1].commit({{.partition = 2, .base_offset = 1, .batch_bytes = 300, .runs = 3}});
-    segments[1].commit({{.base_offset = 3}, {.partition = 3, .base_offset = 0}});
-    segments.emplace_back(
-        files, SegmentParameters{.slot = 1, .number = 3, .id = 0x33, .term = 3, .segment_bytes = 3072}, &segments[1]);
-    segments[2].commit({{.base_offset = 4}});
-    segments[2].commit({{.base_offset = 5}, {.partition = 2, .base_offset = 2}});
-    segments[2].commit({{.base_offset = 6}});
-    segments[2].commit({{.base_offset = 7}}, segments[2].sequence - 1);
-  }
-};
-
-using BatchName = std::pair<uint64_t, int64_t>;  // partition, base offset
-
-// Everything that can be read, after comparing every byte with what was written.
-std::set<BatchName> readable(const Recovered& got, const MemoryFiles& files) {
-  std::set<BatchName> result;
-  for (uint64_t partition = 1; partition <= 3; ++partition) {
-    for (const int64_t offset : got.offsets(files, partition)) result.insert({partition, offset});
-  }
-  return result;
-}
-
-// What stays known to have been durable when byte `position` of a slot cannot be believed: a claim counts unless it
-// lies in the same header as that byte.
-std::set<BatchName> claimed(const Image& image, uint32_t slot, uint64_t position) {
-  uint64_t durable = 0;
-  for (const ImageSegment& segment : image.segments) {
-    const bool here = segment.parameters().slot == slot;
-    if (!here || position >= 512) durable = std::max(durable, segment.first_sequence);
-    for (const ImageCommit& commit : segment.commits) {
-      const bool hit = here && position >= commit.position && position < commit.position + commit.header_bytes;
-      if (!hit) durable = std::max(durable, commit.durable);
-    }
-  }
-  std::set<BatchName> result;
-  for (const ImageSegment& segment : image.segments) {
-    for (const ImageCommit& commit : segment.commits) {
-      for (const ImageEntry& entry : commit.entries) {
-        if (commit.sequence <= durable) result.insert({entry.partition, entry.base_offset});
-      }
-    }
-  }
-  return result;
-}
-
-TEST(RecoveryCorruption, EveryByteFlipped) {
-  const Image image;
-  MemoryFiles files = image.files;
-  Recovered whole(files);
-  ASSERT_FALSE(whole.log.read_only) << whole.log.report();
-  const auto all = readable(whole, files);
-  ASSERT_EQ(all.size(), 11u) << whole.log.report();
-  uint64_t unnoticed = 0, damaged = 0, shortened = 0;
-  for (uint32_t slot = 0; slot < files.slots.size(); ++slot) {
-    for (uint64_t position = 0; position < files.slots[slot].size(); ++position) {
-      for (const uint8_t mask : {uint8_t{0x01}, uint8_t{0x80}, uint8_t{0xff}}) {
-        files.slots[slot][position] ^= std::byte{mask};
-        Recovered got(files);
-        const auto left = readable(got, files);
-        if (HasFailure()) FAIL() << "wrong bytes: slot " << slot << " byte " << position << "\n" << got.log.report();
-        const auto must = claimed(image, slot, position);
-        const bool lost = !std::ranges::includes(left, must);
-        ASSERT_TRUE(!lost || got.log.read_only) << "silent loss: slot " << slot << " byte " << position << "\n"
-                                                << got.log.report();
-        ASSERT_TRUE(std::ranges::includes(all, left)) << "a batch that never was";
-        (got.log.read_only ? damaged : left == all ? unnoticed : shortened) += 1;
-        files.slots[slot][position] ^= std::byte{mask};
-      }
-    }
-  }
-  std::printf("harmless %llu, damage reported %llu, tail shortened %llu\n", static_cast<unsigned long long>(unnoticed),
-              static_cast<unsigned long long>(damaged), static_cast<unsigned long long>(shortened));
-  EXPECT_GT(damaged, 1000u);
-  EXPECT_GT(shortened, 100u);
-}
-
-TEST(RecoveryCorruption, EverySectorZeroedOrUnreadable) {
-  const Image image;
-  for (uint32_t slot = 0; slot < image.files.slots.size(); ++slot) {
-    for (uint64_t sector = 0; sector * 512 < image.files.slots[slot].size(); ++sector) {
-      for (const bool unreadable : {false, true}) {
-        MemoryFiles files = image.files;
-        if (unreadable) {
-          files.unreadable.insert({slot, sector});
-        } else {
-          std::memset(files.slots[slot].data() + sector * 512, 0, 512);
-        }
-        Recovered got(files);
-        const auto left = readable(got, files);
-        const auto must = claimed(image, slot, sector * 512);
-        // A zeroed header of the oldest segment is a release.
-        const bool released = !unreadable && slot == 2 && sector == 0;
-        EXPECT_TRUE(released || got.log.read_only || std::ranges::includes(left, must))
-            << "silent loss: slot " << slot << " sector " << sector << "\n"
-            << got.log.report();
-      }
-    }
-  }
-}
-
-TEST(RecoveryCorruption, FilesCutAnywhere) {
-  const Image image;
-  for (uint32_t slot = 0; slot < image.files.slots.size(); ++slot) {
-    for (uint64_t bytes = 0; bytes < image.files.slots[slot].size(); bytes += 61) {
-      MemoryFiles files = image.files;
-      files.slots[slot].resize(bytes);
-      Recovered got(files);
-      readable(got, files);
-    }
-  }
-}
-
-TEST(RecoveryCorruption, RandomDamageNeverCrashesNorLies) {
-  const Image image;
-  for (uint64_t seed = 1; seed <= 3000; ++seed) {
-    std::mt19937_64 random(seed);
-    MemoryFiles files = image.files;
-    for (uint64_t i = 0; i < 1 + random() % 6; ++i) {
-      const auto slot = random() % files.slots.size();
-      auto& file = files.slots[slot];
-      const uint64_t at = random() % file.size(), count = std::min<uint64_t>(1 + random() % 700, file.size() - at);
-      switch (random() % 4) {
-        case 0:
-          for (uint64_t k = 0; k < count; ++k) file[at + k] = static_cast<std::byte>(random());
-          break;
-        case 1:
-          std::memset(file.data() + at, 0, count);
-          break;
-        case 2:
-          file[at] ^= static_cast<std::byte>(1 << random() % 8);
-          break;
-        default: {  // a sector from elsewhere
-          const auto& from = image.files.slots[random() % files.slots.size()];
-          std::memcpy(file.data() + at / 512 * 512, from.data() + random() % 6 * 512, 512);
-        }
-      }
-    }
-    Recovered got(files);
-    const auto left = readable(got, files);
-    ASSERT_FALSE(HasFailure()) << "seed " << seed << "\n" << got.log.report();
-  }
 }
 
 }  // namespace
