@@ -9,8 +9,10 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
 
+#include "dataplane/base/check.h"
 #include "dataplane/base/mailbox.h"
 #include "dataplane/base/units.h"
 #include "drivers/uring/lane_directory.h"
@@ -26,8 +28,10 @@ struct PreparedSlot {
 
 class SlotPreparer {
  public:
-  // `notify` is called from the thread after each push; `directory` outlives the preparer.
-  SlotPreparer(const LaneDirectory& directory, uint64_t segment_bytes, std::function<void()> notify);
+  // `notify` is called from the thread after each slot; `directory` outlives the preparer. No more than `orders_max`
+  // orders may be without their take().
+  SlotPreparer(const LaneDirectory& directory, uint64_t segment_bytes, uint32_t orders_max,
+               std::function<void()> notify);
   ~SlotPreparer();  // stops between two steps; what was not finished is removed
 
   [[nodiscard]] bool prepare(uint32_t request, SegmentSlot slot);  // false: queue full
