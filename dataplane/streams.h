@@ -78,11 +78,4 @@ concept Streams = requires(S streams, StreamId id, uint64_t count, std::span<con
   { streams.next_deadline() } -> std::same_as<Nanoseconds>;
 };
 
-// Optional calls; a lane asks `if constexpr (requires { streams.request_done(id); })`.
-//
-//   request_done(id)  the stream holds no partial request: a buffer kept for the bytes that would have followed is let
-//                     go, so that an idle connection owns none. Called before the next allow().
-//   probe(id)         delivers what a receive that waits for more has got so far, by `data` events that follow; the
-//                     rest of the credit stays. For a request that has not moved for a while.
-
 }  // namespace penstock

@@ -13,10 +13,8 @@
 // must keep to this: credit that large ends exactly where a request ends. Leftovers of earlier, small credit never
 // wait.
 //
-// Besides the concept's calls (all from the lane's thread, inside poll's handler or outside):
-//   request_done(id)  the stream holds no partial request: the tail is let go. Call it before granting new credit.
-//   probe(id)         a receive that waits for all of its bytes delivers what it has; progress becomes visible.
-//   accepted() ...    counters.
+// request_done(id) lets go of the tail: an idle connection owns nothing. probe(id) makes a receive that waits for all
+// of its bytes deliver what it has.
 //
 // Buffers: the table's Holder::device counts what a receive may write to and the tail; Holder::request each delivered
 // piece; Holder::send each piece queued. When memory is short, streams wait for it in the order they came.
@@ -66,7 +64,7 @@ struct KernelStreamsStatistics {
 
 class KernelStreams {
  public:
-  // `allocator`: of the receive region of `arena`; extents come from it, and small_buffers pages at start.
+  // `allocator`: of the receive region of `arena`; every receive buffer comes from it.
   static std::expected<std::unique_ptr<KernelStreams>, std::string> create(Ring& ring, const Arena& arena,
                                                                            BufferTable& buffers,
                                                                            BufferAllocator& allocator,
@@ -93,8 +91,11 @@ class KernelStreams {
   size_t send(StreamId id, std::span<const Piece> pieces);
   void close(StreamId id);
   void abort(StreamId id);
-  // Bytes that have arrived but were not delivered: asks the kernel, so for timeouts, not for every request.
-  uint64_t bytes_received(StreamId id) const;
+  void request_done(StreamId id);
+  void probe(StreamId id);
+  // The small buffer a request begins in, and page runs for the rest.
+  uint64_t receive_cost(uint64_t count) const { return round_up(count, arena_unit_bytes) + arena_unit_bytes; }
+  uint64_t receive_free() const { return allocator_.free_bytes(); }
   // Takes back buffers that belong to the receive region; others are an error of the caller's.
   void release(std::span<const BufferIndex> buffers);
   void stop_accepting();
@@ -102,8 +103,8 @@ class KernelStreams {
   Nanoseconds next_deadline() const;
 
   // ---- beyond the concept ----
-  void request_done(StreamId id);
-  void probe(StreamId id);
+  // Bytes that have arrived but were not delivered: asks the kernel, so for tests and timeouts.
+  uint64_t bytes_received(StreamId id) const;
   // Aborts every connection and stops accepting; `closed` events follow. Done when open_streams() is 0.
   void abort_all();
 
@@ -115,43 +116,46 @@ class KernelStreams {
   static constexpr uint32_t events_per_poll = 256;
 
   enum class Operation : uint8_t { accept, small_receive, wait_readable, tail_receive, exact_receive, send };
-  static uint64_t tag(Operation operation, uint32_t index) { return static_cast<uint64_t>(operation) << 32 | index; }
+  static constexpr int operation_shift = 32;
+  static uint64_t tag(Operation operation, uint32_t index) {
+    return static_cast<uint64_t>(operation) << operation_shift | index;
+  }
 
   KernelStreams(Ring& ring, const Arena& arena, BufferTable& buffers, BufferAllocator& allocator,
-                const KernelStreamsConfig& config);
+                const KernelStreamsConfig& config, Listener listener, SmallBuffers small);
 
   void begin_poll(Nanoseconds now);
   bool next_burst();  // fills events_ from one completion or one stream that ended; false: nothing left
   void end_poll();
+
   void on_completion(const RingCompletion& done);
   void on_accept(const RingCompletion& done);
   void on_receive(Stream& stream, Operation operation, const RingCompletion& done);
   void on_readable(Stream& stream, int result);
   void on_sent(Stream& stream, int result);
 
-  void touch(Stream& stream);  // something may have to be armed: now, or at the end of poll
-  void arm(Stream& stream);    // receive, send, or the end, whatever is due
+  void start_tail(Stream& stream, BufferIndex buffer);
+  void deliver(Stream& stream, uint64_t bytes);
   void arm_receive(Stream& stream);
   void arm_small_receive(Stream& stream);
   void arm_tail_receive(Stream& stream);
   void arm_exact_receive(Stream& stream);
-  void arm_send(Stream& stream);
-  void try_finish(Stream& stream);
-
-  void deliver(Stream& stream, uint64_t bytes);
-  void deliver_small(Stream& stream, BufferIndex buffer, uint32_t bytes);
+  void wait_first(const Stream& stream, io_uring_sqe* entry) const;
+  void cancel_receive(Stream& stream);
   void wait_for_memory(Stream& stream, WaitsFor what);
   void serve_waiting();
-  void fail(Stream& stream);
-  void drop_receive_buffers(Stream& stream);
-  void finish(Stream& stream);
-  void drop_completions_of_the_dead();
 
-  Stream* find(StreamId id);
-  const Stream* find(StreamId id) const;
-  StreamId id_of(const Stream& stream) const { return {table_.index_of(stream), stream.generation}; }
+  void arm_send(Stream& stream);
+  void drop_sent(Stream& stream, uint64_t bytes);
+
+  void touch(Stream& stream);  // something may be due: armed now, or at the end of poll
+  void arm(Stream& stream);
+  void fail(Stream& stream);
+  void try_finish(Stream& stream);
+  void finish(Stream& stream);
+
   StreamEvent& add_event(StreamEventKind kind, const Stream& stream);
-  iovec* next_vectors();
+  uint32_t next_vector_set();
 
   Ring& ring_;
   const Arena arena_;
@@ -163,14 +167,17 @@ class KernelStreams {
   StreamTable table_;
   PiecePool send_pool_;
 
-  // Vectors handed to the kernel have to last until they are submitted; there are never more unsubmitted than entries.
+  // Vectors handed to the kernel have to last until they are submitted; there are never more unsubmitted than the ring
+  // has entries, so they are used in turn.
+  uint32_t vector_sets_;
+  uint32_t next_vector_set_ = 0;
   std::unique_ptr<iovec[]> vectors_;
   std::unique_ptr<msghdr[]> send_headers_;
-  uint32_t next_vector_set_ = 0;
 
   std::unique_ptr<StreamEvent[]> events_;
   uint32_t event_count_ = 0;
   bool in_poll_ = false;
+  bool serving_ = false;  // arming a stream that had waited for memory
   Nanoseconds now_ = 0;
   KernelStreamsStatistics statistics_;
 };

@@ -40,6 +40,7 @@ class Listener {
   void stop(Ring& ring, uint64_t tag);
 
   bool armed() const { return armed_; }
+  bool stopped() const { return stopped_; }
   uint64_t errors() const { return errors_; }
   Nanoseconds next_deadline() const { return resume_at_; }
 

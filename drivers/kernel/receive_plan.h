@@ -24,14 +24,18 @@ class ReceivePlan {
 
   bool empty() const { return count_ == 0; }
   uint64_t room() const { return room_; }
+  // A tail whose pieces have all been released.
+  bool only_ours(const BufferTable& buffers) const { return fill_ > 0 && buffers.holders(buffers_[first_]) == 1; }
+  bool touched() const { return fill_ > 0; }  // the first buffer is partly filled
 
   // Takes over a buffer already held as device, of which `filled` bytes are used. The plan must be empty.
   void start(BufferIndex buffer, uint32_t filled, const BufferTable& buffers);
   // Adds page runs, largest first, until there is room for `bytes` or the plan is full; false: memory ran out before
   // (what was found is kept).
   bool extend(uint64_t bytes, BufferAllocator& allocator, BufferTable& buffers);
-  // Vectors for at most `bytes`; returns their number (at most buffers_max).
-  uint32_t vectors(uint64_t bytes, const Arena& arena, const BufferTable& buffers, iovec* out) const;
+  // Vectors for at most `bytes`; returns their number, at most `count_max`.
+  uint32_t vectors(uint64_t bytes, const Arena& arena, const BufferTable& buffers, iovec* out,
+                   uint32_t count_max) const;
 
   // `bytes` (at most room()) have been filled: calls deliver(Piece) per run, each held as request.
   template <class Deliver>
@@ -57,8 +61,8 @@ class ReceivePlan {
   // Lets go of buffers nothing was written to yet, keeps the tail.
   void drop_untouched(BufferTable& buffers);
 
-  // The order of the next run for `bytes` more: the largest that fits, or the next larger where that wastes at most an
-  // eighth of it.
+  // The order of the next run for `bytes` more: the largest without a page to spare. (Runs cut one after another from
+  // free memory usually lie side by side.)
   static uint8_t next_order(uint64_t bytes);
 
  private:

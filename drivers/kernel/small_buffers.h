@@ -1,6 +1,6 @@
-// The fixed set of 4 KiB buffers that first receives go to. Kept in a ring shared with the kernel, which picks one only
-// when data is there; where the kernel lacks that (before 5.19), in a plain list from which one is taken when a socket
-// has become readable.
+// The 4 KiB buffers that first receives go to. A number of them lies in a ring shared with the kernel, which picks one
+// only when data is there; each one picked is replaced from the allocator. Where the kernel lacks that (before 5.19)
+// nothing is set aside, and a buffer is taken when a socket has become readable.
 #pragma once
 
 #include <cstdint>
@@ -18,36 +18,37 @@ class SmallBuffers {
   static constexpr uint16_t group = 0;
   static constexpr uint32_t bytes_each = arena_unit_bytes;
 
-  // Takes `count` (a power of two) pages from the allocator.
+  // `count`: of buffers in the ring, a power of two up to 32768.
   static std::expected<SmallBuffers, std::string> create(Ring& ring, const Arena& arena, BufferAllocator& allocator,
                                                          uint32_t count);
   SmallBuffers(SmallBuffers&& other) noexcept;
   SmallBuffers& operator=(SmallBuffers&&) = delete;
-  ~SmallBuffers();
+  ~SmallBuffers();  // gives what lies in the ring back to the allocator
 
   bool picked_by_kernel() const { return shared_ != nullptr; }
-  bool owns(BufferIndex buffer) const { return number_of_unit_[buffer.value] != none; }
-  uint32_t available() const { return available_; }
+  // Whether a first receive may find a buffer now, or how many may.
+  uint64_t available() const;
 
-  // picked_by_kernel: the buffer that a completion names (flags >> 16), now in use.
+  // picked_by_kernel: the buffer that a completion names (flags >> 16). In use from now on, or put back at once.
   BufferIndex picked(uint32_t number);
+  void put_back(uint32_t number);
   // Else: a free one, or no_buffer.
   BufferIndex take();
-  void give_back(BufferIndex buffer);
+  // Fills the ring up from the allocator, as far as it has memory.
+  void refill();
 
  private:
-  static constexpr uint16_t none = UINT16_MAX;
   SmallBuffers() = default;
   void share(uint16_t number);
 
   Ring* ring_ = nullptr;
+  BufferAllocator* allocator_ = nullptr;
   Arena arena_;
   io_uring_buf_ring* shared_ = nullptr;
   uint32_t count_ = 0;
-  uint32_t available_ = 0;
-  std::unique_ptr<BufferIndex[]> buffers_;      // by number
-  std::unique_ptr<uint16_t[]> number_of_unit_;  // by arena unit
-  std::unique_ptr<uint16_t[]> free_;            // numbers, when not shared
+  std::unique_ptr<BufferIndex[]> buffers_;  // by number; no_buffer: this number is not in the ring
+  std::unique_ptr<uint16_t[]> absent_;      // a stack of the numbers that are not
+  uint32_t absent_count_ = 0;
 };
 
 }  // namespace penstock

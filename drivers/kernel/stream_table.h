@@ -43,9 +43,10 @@ struct Stream {
   // receive
   Receiving receiving = Receiving::nothing;
   WaitsFor waits_for = WaitsFor::nothing;
-  bool cancelling = false;      // the receive in flight has been asked to stop
-  bool likely_readable = true;  // try before waiting for data
-  bool exact = false;           // the present credit ends with a request: receive it whole
+  bool cancelling = false;       // the receive in flight has been asked to stop
+  bool likely_readable = false;  // try before waiting for data
+  bool exact = false;            // the present credit ends with a request: receive it whole
+  bool tail_unwanted = false;    // request_done() came while a receive into the tail was in flight
   bool peer_finished = false;
   uint64_t credit = 0;     // bytes allowed and not delivered
   uint64_t delivered = 0;  // bytes, over the stream's life
@@ -74,6 +75,7 @@ class StreamTable {
     Stream& stream = streams_[id.index];
     return stream.descriptor >= 0 && stream.generation == id.generation ? &stream : nullptr;
   }
+  const Stream* find(StreamId id) const { return const_cast<StreamTable*>(this)->find(id); }
   uint32_t index_of(const Stream& stream) const { return static_cast<uint32_t>(&stream - streams_.get()); }
   uint32_t capacity() const { return capacity_; }
   uint32_t open_count() const { return open_count_; }
