@@ -51,7 +51,8 @@ Nanoseconds SpareSlots::next_deadline() const {
 }
 
 bool SpareSlots::available(Need need) const {
-  const size_t kept_back = need == Need::roll && drive_full_ ? 1 : 0;
+  const bool keep_one = need == Need::roll && (spare_count_ > 1 || drive_full_);
+  const size_t kept_back = keep_one ? 1 : 0;
   return ready_.size() > kept_back;
 }
 

@@ -1,8 +1,9 @@
 // Which slots of the lane's directory are free, being prepared, or ready to become the next segment.
 //
-// Slots are prepared one at a time, ahead of need. When the drive refuses (full), preparation is tried again every
-// limits::prepare_retry_ns, and meanwhile the last ready slot is kept back: a write error needs a fresh segment to
-// rewrite what was not durable yet, and must not find the drive full.
+// Slots are prepared one at a time, ahead of need. The last ready slot is kept back: a write error needs a fresh
+// segment to rewrite what was not durable yet, and must not find the drive full. (With a single spare it is kept back
+// only once the drive has refused to prepare another.) A refused preparation is tried again every
+// limits::prepare_retry_ns.
 #pragma once
 
 #include <cstdint>

@@ -65,7 +65,8 @@ LogWriter::LogWriter(const LogConfig& config, const DriveUnits& units, const Log
 LogWriter::~LogWriter() = default;
 
 LogState LogWriter::state() const {
-  if (mode_ == Mode::read_only || space_refused_) return LogState::read_only;
+  if (mode_ == Mode::read_only) return LogState::read_only;
+  if (space_refused_ && !spares_.available(SpareSlots::Need::roll)) return LogState::read_only;
   if (mode_ == Mode::starting) return LogState::starting;
   return failing_ || mode_ == Mode::recovering ? LogState::recovering : LogState::writable;
 }
