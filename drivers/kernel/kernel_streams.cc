@@ -17,6 +17,7 @@ namespace {
 
 constexpr uint32_t vectors_per_set = ReceivePlan::buffers_max;
 constexpr uint64_t send_bytes_max = MiB;
+constexpr Nanoseconds sweep_interval_ns = second_ns;
 constexpr uint8_t tcp_state_closed = 7;  // TCP_CLOSE of the kernel's include/net/tcp_states.h
 // One completion brings at most one piece per buffer of a plan, and one event of another kind.
 constexpr uint32_t events_per_burst_max = ReceivePlan::buffers_max + 2;
@@ -96,6 +97,7 @@ KernelStreams::~KernelStreams() {
 void KernelStreams::begin_poll(Nanoseconds now) {
   now_ = now;
   in_poll_ = true;
+  if (now >= sweep_at_) sweep_tails();
   listener_.arm(ring_, tag(Operation::accept, 0), now);
 }
 
@@ -248,6 +250,7 @@ void KernelStreams::arm_small_receive(Stream& stream) {
 }
 
 void KernelStreams::arm_tail_receive(Stream& stream) {
+  sweep_at_ = std::min(sweep_at_, now_ + sweep_interval_ns);
   stream.receiving = Receiving::tail;
   const uint64_t length = std::min(stream.credit, stream.plan.room());
   ring_.prepare(RingOwner::streams, tag(Operation::tail_receive, table_.index_of(stream)), [&](io_uring_sqe* entry) {
@@ -294,7 +297,21 @@ void KernelStreams::wait_for_memory(Stream& stream, WaitsFor what) {
 void KernelStreams::release(std::span<const BufferIndex> buffers) {
   for (const BufferIndex buffer : buffers) allocator_.free(buffer, buffers_.order(buffer));
   small_.refill();
-  if (!in_poll_) serve_waiting();
+}
+
+// While small requests come, they share a tail; when the log has let go of them and no more come, it goes too.
+void KernelStreams::sweep_tails() {
+  sweep_at_ = never_ns;
+  for (uint32_t index = 0; index < table_.capacity(); ++index) {
+    Stream& stream = table_.at(index);
+    if (stream.descriptor < 0 || stream.receiving != Receiving::tail) continue;
+    if (stream.plan.only_ours(buffers_)) {
+      stream.tail_unwanted = true;
+      cancel_receive(stream);
+    } else {
+      sweep_at_ = now_ + sweep_interval_ns;
+    }
+  }
 }
 
 void KernelStreams::serve_waiting() {
@@ -493,8 +510,10 @@ uint64_t KernelStreams::bytes_received(StreamId id) const {
 void KernelStreams::stop_accepting() { listener_.stop(ring_, tag(Operation::accept, 0)); }
 
 Nanoseconds KernelStreams::next_deadline() const {
-  if (!table_.ended.empty() || !table_.touched.empty()) return 0;
-  return listener_.next_deadline();
+  const bool can_serve = (!table_.waiting_for_small.empty() && small_.available() > 0) ||
+                         (!table_.waiting_for_runs.empty() && allocator_.free_bytes() > 0);
+  if (can_serve || !table_.ended.empty() || !table_.touched.empty()) return 0;
+  return std::min(listener_.next_deadline(), sweep_at_);
 }
 
 // ---- helpers ----

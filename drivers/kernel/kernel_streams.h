@@ -96,7 +96,8 @@ class KernelStreams {
   // The small buffer a request begins in, and page runs for the rest.
   uint64_t receive_cost(uint64_t count) const { return round_up(count, arena_unit_bytes) + arena_unit_bytes; }
   uint64_t receive_free() const { return allocator_.free_bytes(); }
-  // Takes back buffers that belong to the receive region; others are an error of the caller's.
+  // Takes back buffers of the receive region. Releases none itself, so the caller may be walking the table's list of
+  // released ones; streams that wait for memory are served by the next poll.
   void release(std::span<const BufferIndex> buffers);
   void stop_accepting();
   // 0 (already passed) when something waits for the next poll.
@@ -144,6 +145,7 @@ class KernelStreams {
   void cancel_receive(Stream& stream);
   void wait_for_memory(Stream& stream, WaitsFor what);
   void serve_waiting();
+  void sweep_tails();
 
   void arm_send(Stream& stream);
   void drop_sent(Stream& stream, uint64_t bytes);
@@ -179,6 +181,7 @@ class KernelStreams {
   bool in_poll_ = false;
   bool serving_ = false;  // arming a stream that had waited for memory
   Nanoseconds now_ = 0;
+  Nanoseconds sweep_at_ = never_ns;  // when to look for tails that nobody needs any more
   KernelStreamsStatistics statistics_;
 };
 

@@ -292,6 +292,25 @@ TEST_P(KernelReceiveTest, LettingGoOfTheTailWhileAReceiveIsInIt) {
   EXPECT_NE(world.last().pieces[0].buffer, world.last().pieces[1].buffer);
 }
 
+// The lane never says that the request was whole, but nobody holds it any more.
+TEST_P(KernelReceiveTest, AnIdleTailIsLetGo) {
+  KernelWorld world(KernelWorld::small_config(), ring());
+  Client client = world.connect();
+  ASSERT_TRUE(client.send("ping"));
+  ASSERT_TRUE(world.run_until([&] { return world.last().bytes == "ping"; }));
+  world.run_for(5 * millisecond_ns);
+  EXPECT_EQ(world.buffers.held(Holder::device), 1u);
+  world.release_pieces(world.last());
+  ASSERT_TRUE(world.run_until([&] { return world.buffers.held(Holder::device) == 0; }));
+  ASSERT_TRUE(client.send("pong"));
+  ASSERT_TRUE(world.run_until([&] { return world.last().bytes == "pingpong"; }));
+  // Released inside the handler, it goes at once.
+  world.on_event = [&](Received& stream, const StreamEvent&) { world.release_pieces(stream); };
+  ASSERT_TRUE(client.send("ping"));
+  ASSERT_TRUE(world.run_until([&] { return world.last().bytes == "pingpongping"; }));
+  EXPECT_EQ(world.buffers.held(Holder::device), 0u);
+}
+
 TEST_P(KernelReceiveTest, DestructionWithEverythingInFlight) {
   KernelWorld world(KernelWorld::small_config(), ring());
   std::vector<Client> clients;
