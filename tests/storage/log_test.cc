@@ -341,7 +341,6 @@ TEST_F(LogTest, SecondFailureUndoesWhatWasNotDurable) {
   LogWorld& world = start();
   append_durably(500);
   world.drive.fail_next(DriveOp::write, 1000);
-  BatchInfo info;
   std::optional<Appended> last;
   for (int i = 0; i < 6; ++i) last = append(3000);
   ASSERT_TRUE(world.run([&] { return world.log.state() == LogState::read_only; }));
