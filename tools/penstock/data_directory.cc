@@ -18,7 +18,7 @@
 namespace penstock {
 namespace {
 
-constexpr mode_t file_mode = 0640;
+constexpr mode_t directory_mode = 0750, file_mode = 0640;
 constexpr uint32_t lane_count_max = 256;
 constexpr const char* lock_name = "/penstock.lock";
 constexpr const char* format_name = "/format";
@@ -120,9 +120,10 @@ std::string DataDirectory::lane_path(const std::string& path, uint32_t lane) {
 
 std::expected<void, std::string> DataDirectory::create_directory() const {
   std::error_code error;
-  std::filesystem::create_directories(path_, error);
+  const bool made = std::filesystem::create_directories(path_, error);
   if (error) return failed(path_, "it cannot be created", error.value());
   if (!std::filesystem::is_directory(path_, error)) return failed(path_, "it is not a directory", ENOTDIR);
+  if (made) chmod(path_.c_str(), directory_mode);  // records are nobody else's business
   if (access(path_.c_str(), R_OK | W_OK | X_OK) != 0) return failed(path_, "it cannot be written", errno);
   return {};
 }
