@@ -328,10 +328,11 @@ void Trial::submit_flush(uint64_t tag) {
                 [&](io_uring_sqe* entry) { io_uring_prep_fsync(entry, file_, IORING_FSYNC_DATASYNC); });
 }
 
-// Without sleeping: on a busy machine being woken takes longer than many a drive.
+// Sleeping, as a lane does: what ends an O_DSYNC write runs in a kernel worker of one core, and a thread that spins on
+// that core holds it up by milliseconds.
 RingCompletion Trial::next_completion() {
   RingCompletion done;
-  while (!ring_.next_completion(RingOwner::drive, done)) ring_.poll();
+  while (!ring_.next_completion(RingOwner::drive, done)) ring_.wait(0, never_ns);
   if (done.result < 0) error_ = -done.result;
   return done;
 }
