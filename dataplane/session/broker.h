@@ -119,8 +119,10 @@ class Broker {
   uint32_t parts_left() const { return parts_.free_count(); }
 
   // Sends `message` to the control plane on behalf of this connection; its answer comes to on_control.
-  bool ask_control(uint32_t connection_index, ToControl&& message);
-  // A producer id of this lane's block, or nullopt: one was asked for, block(control) and come again.
+  void ask_control(uint32_t connection_index, ToControl&& message);
+  // A producer id of this lane's block. nullopt: one was asked for, block(control) and come again; or, if
+  // no_producer_ids(), the catalog has just failed to give any.
+  bool no_producer_ids() const { return no_producer_ids_; }
   std::optional<int64_t> take_producer_id(uint32_t connection_index);
   // Errors of ensure_topics for the request that is being run again.
   std::span<const int16_t> ensured_errors() const { return ensured_errors_; }
@@ -163,6 +165,7 @@ class Broker {
   void leave_room_list(uint32_t index);
   void drop_waiters(uint32_t index);
   void unblock(uint32_t index);
+  void tell_control(ToControl&& message);
   void apply_view(std::shared_ptr<const CatalogView> view);
   void drain();
 
@@ -210,8 +213,14 @@ class Broker {
   Nanoseconds next_sweep_ = 0;
   uint32_t sweep_from_ = 0;
 
-  int64_t producer_id_next_ = 0;
-  int64_t producer_id_end_ = 0;
+  struct ProducerIds {
+    int64_t next = 0;
+    int64_t end = 0;
+    bool empty() const { return next == end; }
+  };
+  ProducerIds producer_ids_;
+  ProducerIds producer_ids_behind_;  // asked for before the others ended
+  bool no_producer_ids_ = false;
   bool producer_ids_asked_ = false;
   std::vector<uint32_t> producer_id_waiters_;
   std::span<const int16_t> ensured_errors_;

@@ -58,6 +58,11 @@ Outcome handle_init_producer_id(Broker& broker, RequestContext& context) {
     return broker.outcome_of(context, broker.respond(context, response));
   }
   const auto id = broker.take_producer_id(context.connection_index);
+  if (!id.has_value() && broker.no_producer_ids()) {
+    response.error_code = ErrorCode::COORDINATOR_NOT_AVAILABLE;  // clients back off and ask again
+    broker.count_error(response.error_code);
+    return broker.outcome_of(context, broker.respond(context, response));
+  }
   if (!id.has_value()) {
     broker.block(context.connection_index, Blocked::control);
     return Outcome::blocked;
@@ -96,6 +101,7 @@ Outcome handle_admin(Broker& broker, RequestContext& context) {
     const Response* sent = broker.respond_unprefixed(context, broker.control_answer());
     return sent != nullptr ? Outcome::responded : Outcome::malformed;
   }
+  if (context.whole.size() > admin_request_bytes_max) return Outcome::malformed;
   ToControl message;
   message.kind = ToControlKind::admin_request;
   message.bytes.resize(context.whole.size());

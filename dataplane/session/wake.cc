@@ -229,26 +229,30 @@ uint32_t Broker::retry_room() {
   return count;
 }
 
-bool Broker::ask_control(uint32_t connection_index, ToControl&& message) {
+void Broker::ask_control(uint32_t connection_index, ToControl&& message) {
   Connection& connection = connections_[connection_index];
-  connection.control_token = next_token_++;
-  message.lane = config_.lane;
+  connection.control_token = next_token_++ & UINT32_MAX;
   message.token = connection.control_token << 32 | connection_index;
-  if (!control_backlog_.empty() || !control_.push(std::move(message))) control_backlog_.push_back(std::move(message));
-  return true;
+  tell_control(std::move(message));
 }
 
 std::optional<int64_t> Broker::take_producer_id(uint32_t connection_index) {
-  if (producer_id_end_ - producer_id_next_ < producer_ids_low && !producer_ids_asked_) {
+  if (producer_ids_.empty()) producer_ids_ = std::exchange(producer_ids_behind_, {});
+  const bool low = producer_ids_.end - producer_ids_.next < producer_ids_low && producer_ids_behind_.empty();
+  if (low && !producer_ids_asked_ && !no_producer_ids_) {
     producer_ids_asked_ = true;
     ToControl message;
     message.kind = ToControlKind::producer_id_block;
-    message.lane = config_.lane;
-    if (!control_backlog_.empty() || !control_.push(std::move(message))) control_backlog_.push_back(std::move(message));
+    tell_control(std::move(message));
   }
-  if (producer_id_next_ < producer_id_end_) return producer_id_next_++;
-  producer_id_waiters_.push_back(connection_index);
+  if (!producer_ids_.empty()) return producer_ids_.next++;
+  if (!no_producer_ids_) producer_id_waiters_.push_back(connection_index);
   return std::nullopt;
+}
+
+void Broker::tell_control(ToControl&& message) {
+  message.lane = config_.lane;
+  if (!control_backlog_.empty() || !control_.push(std::move(message))) control_backlog_.push_back(std::move(message));
 }
 
 void Broker::on_control(ToLane&& message, Nanoseconds now, Milliseconds wall_ms) {
@@ -262,15 +266,15 @@ void Broker::on_control(ToLane&& message, Nanoseconds now, Milliseconds wall_ms)
       return;
     case ToLaneKind::producer_id_block: {
       producer_ids_asked_ = false;
-      if (message.producer_id_count > 0 && producer_id_next_ == producer_id_end_) {
-        producer_id_next_ = message.first_producer_id;
-        producer_id_end_ = message.first_producer_id + message.producer_id_count;
-      }
+      const ProducerIds block{message.first_producer_id, message.first_producer_id + message.producer_id_count};
+      (producer_ids_.empty() ? producer_ids_ : producer_ids_behind_) = block;
       std::vector<uint32_t> waiting;
       waiting.swap(producer_id_waiters_);
+      no_producer_ids_ = block.empty();  // the catalog could not give any: those who wait are told so
       for (const uint32_t index : waiting) {
         if (connections_[index].blocked == Blocked::control) unblock(index);
       }
+      no_producer_ids_ = false;
       return;
     }
     case ToLaneKind::admin_reply:
@@ -327,9 +331,8 @@ void Broker::apply_view(std::shared_ptr<const CatalogView> view) {
   view_ = std::move(view);
   ToControl message;
   message.kind = ToControlKind::view_applied;
-  message.lane = config_.lane;
   message.version = view_->version;
-  if (!control_backlog_.empty() || !control_.push(std::move(message))) control_backlog_.push_back(std::move(message));
+  tell_control(std::move(message));
 }
 
 // Stopping: what is whole is answered, then connections close; done when the log has nothing in flight.
@@ -344,8 +347,7 @@ void Broker::drain() {
   stopped_ = true;
   ToControl message;
   message.kind = ToControlKind::lane_stopped;
-  message.lane = config_.lane;
-  if (!control_.push(std::move(message))) control_backlog_.push_back(std::move(message));
+  tell_control(std::move(message));
 }
 
 std::string Broker::pending_report() const {
