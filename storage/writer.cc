@@ -301,14 +301,19 @@ void LogWriter::flush_completed(int64_t result) {
     if (!first) prefix_.flush_finished();
     return;
   }
+  const bool again = try_again(result);
   if (first) {
-    first_flush_wanted_ = true;
-  } else {
-    prefix_.flush_interrupted();
+    // A flush that failed says nothing of what it should have covered, and neither does the next one that succeeds.
+    // What recovery found can't be rewritten from memory as later commits can: it is shown, and nothing follows it.
+    first_flush_wanted_ = again;
+    if (!again) mode_ = Mode::read_only;
+    return;
   }
-  if (!try_again(result)) fail();
+  prefix_.flush_interrupted();
+  if (!again) fail();
 }
 
+// Interrupted, and not too often in a row.
 bool LogWriter::try_again(int64_t result) {
   return (result == -EINTR || result == -EAGAIN) && ++retries_ <= limits::write_retries_max;
 }

@@ -11,7 +11,8 @@
 //
 // When a write or flush fails, nothing more is sent; when all in flight has come back, the front segment ends at the
 // durable end, the segments after it are given up, and all later commits, completed or not, are placed anew from a
-// fresh segment on. If anything fails before all of them are durable, they are lost and the log is read-only.
+// fresh segment on. If anything fails before all of them are durable, they are lost and the log is read-only. So it is
+// when what was found at start cannot be flushed.
 #pragma once
 
 #include <sys/uio.h>

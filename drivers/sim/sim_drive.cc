@@ -26,8 +26,8 @@ std::expected<size_t, int> SimFiles::read(SegmentSlot slot, FilePosition positio
   return count;
 }
 
-SimDrive::SimDrive(const SimDriveConfig& config, const Arena& arena, SimFiles files)
-    : config_(config), arena_(arena), random_(config.seed), current_(std::move(files)), stable_(current_) {}
+SimDrive::SimDrive(const SimDriveConfig& config, const Arena& arena, SimDisk disk)
+    : config_(config), arena_(arena), random_(config.seed), disk_(std::move(disk)) {}
 
 // ---- the log's side of the contract ----
 
@@ -54,7 +54,7 @@ bool SimDrive::submit(const DriveRequest& request) {
       break;
     case DriveOp::flush:
       mean = config_.flush_ns;
-      for (Volatile& written : volatile_) {
+      for (Volatile& written : disk_.cached) {
         if (written.slot == request.slot.value && !written.orphan && written.flush == 0) written.flush = each.number;
       }
       break;
@@ -82,9 +82,9 @@ void SimDrive::check_write(const DriveRequest& request, uint64_t bytes) const {
   }
   check(request.position.value % units.block == 0 && bytes % units.block == 0, "write of part of a block",
         number(request.position.value), number(bytes));
-  const bool exists = request.slot.value < current_.slots.size();
-  check(exists && current_.slots[request.slot.value].size() == config_.segment_bytes, "write to an unprepared slot",
-        request.slot.value);
+  const bool exists = request.slot.value < disk_.current.slots.size();
+  check(exists && disk_.current.slots[request.slot.value].size() == config_.segment_bytes,
+        "write to an unprepared slot", request.slot.value);
   check(request.position.value + bytes <= config_.segment_bytes, "write beyond the segment",
         number(request.position.value), number(bytes));
   for (const Request& other : requests_) {
@@ -139,8 +139,8 @@ int64_t SimDrive::finish_write(Request& request) {
   const uint32_t slot = request.request.slot.value;
   const uint64_t position = request.request.position.value;
   if (fails(DriveOp::write, config_.write_error_one_in)) {
-    put_some_sectors(current_.slots, slot, position, request.bytes, random_);
-    volatile_.push_back(
+    put_some_sectors(disk_.current.slots, slot, position, request.bytes, random_);
+    disk_.cached.push_back(
         Volatile{.slot = slot, .position = position, .bytes = std::move(request.bytes), .orphan = true});
     return -EIO;
   }
@@ -148,11 +148,11 @@ int64_t SimDrive::finish_write(Request& request) {
     request.bytes.resize(sector_bytes * random_.below(request.bytes.size() / sector_bytes));
   }
   const auto result = static_cast<int64_t>(request.bytes.size());
-  put(current_.slots, slot, position, request.bytes);
+  put(disk_.current.slots, slot, position, request.bytes);
   if (request.request.durable) {
-    put(stable_.slots, slot, position, request.bytes);
+    put(disk_.stable.slots, slot, position, request.bytes);
   } else {
-    volatile_.push_back(Volatile{.slot = slot, .position = position, .bytes = std::move(request.bytes)});
+    disk_.cached.push_back(Volatile{.slot = slot, .position = position, .bytes = std::move(request.bytes)});
   }
   ++writes_;
   return result;
@@ -160,35 +160,35 @@ int64_t SimDrive::finish_write(Request& request) {
 
 int64_t SimDrive::finish_flush(const Request& request) {
   if (happens(config_.interrupted_one_in)) {
-    for (Volatile& written : volatile_) {
+    for (Volatile& written : disk_.cached) {
       if (written.flush == request.number) written.flush = 0;
     }
     return -EINTR;
   }
   const bool failed = fails(DriveOp::flush, config_.flush_error_one_in);
-  for (Volatile& written : volatile_) {
+  for (Volatile& written : disk_.cached) {
     if (written.flush != request.number) continue;
     if (failed) {
       written.orphan = true;
     } else {
-      put(stable_.slots, written.slot, written.position, written.bytes);
+      put(disk_.stable.slots, written.slot, written.position, written.bytes);
     }
   }
   if (failed) return -EIO;
-  std::erase_if(volatile_, [&](const Volatile& written) { return written.flush == request.number; });
+  std::erase_if(disk_.cached, [&](const Volatile& written) { return written.flush == request.number; });
   return 0;
 }
 
 int64_t SimDrive::finish_prepare(const Request& request) {
   const uint32_t slot = request.request.slot.value;
-  const bool exists = slot < current_.slots.size();
+  const bool exists = slot < disk_.current.slots.size();
   if (fails(DriveOp::prepare, config_.prepare_error_one_in)) return -ENOSPC;
   if (!exists && (full_ || slot >= config_.slots_max)) return -ENOSPC;
-  for (SimFiles* files : {&current_, &stable_}) {
+  for (SimFiles* files : {&disk_.current, &disk_.stable}) {
     if (files->slots.size() <= slot) files->slots.resize(slot + 1);
     files->slots[slot].assign(config_.segment_bytes, std::byte{0});
   }
-  std::erase_if(volatile_, [&](const Volatile& written) { return written.slot == slot; });
+  std::erase_if(disk_.cached, [&](const Volatile& written) { return written.slot == slot; });
   return 0;
 }
 
@@ -201,7 +201,8 @@ int64_t SimDrive::finish_read(const Request& request) {
   FilePosition position = request.request.position;
   for (const iovec& vector : request.vectors) {
     const uint64_t here = std::min<uint64_t>(left, vector.iov_len);
-    const auto got = current_.read(request.request.slot, position, {static_cast<std::byte*>(vector.iov_base), here});
+    const auto got =
+        disk_.current.read(request.request.slot, position, {static_cast<std::byte*>(vector.iov_base), here});
     check(got && *got == here, "read beyond the file", static_cast<long long>(position.value));
     position += here;
     left -= here;
@@ -213,8 +214,8 @@ int64_t SimDrive::finish_read(const Request& request) {
 
 SimFiles SimDrive::crash(uint64_t seed) {
   SimRandom random(seed);
-  SimFiles left = stable_;
-  for (const Volatile& written : volatile_) {
+  SimFiles left = disk_.stable;
+  for (const Volatile& written : disk_.cached) {
     put_some_sectors(left.slots, written.slot, written.position, written.bytes, random);
   }
   for (const Request& request : requests_) {
@@ -229,6 +230,37 @@ SimFiles SimDrive::crash(uint64_t seed) {
         left.slots.resize(slot + 1);
         left.slots[slot].assign(round_down(random.below(config_.segment_bytes), 4096), std::byte{0});
       }
+    }
+  }
+  return left;
+}
+
+SimDisk SimDrive::kill(uint64_t seed) {
+  SimRandom random(seed);
+  SimDisk left = disk_;
+  // What a new process can read, a flush of its own makes durable, also what failed for the old one: there is no page
+  // cache in between, and a drive that gives bytes, then flushes and loses them is beyond our promises.
+  for (SimDisk::Volatile& written : left.cached) {
+    const auto from = left.current.slots[written.slot].begin() + static_cast<ptrdiff_t>(written.position);
+    std::copy_n(from, written.bytes.size(), written.bytes.begin());
+    written.flush = 0;
+    written.orphan = false;
+  }
+  for (const Request& request : requests_) {
+    const uint32_t slot = request.request.slot.value;
+    if (request.request.op == DriveOp::write) {
+      const uint64_t begin = request.request.position.value;
+      put_some_sectors(left.current.slots, slot, begin, request.bytes, random);
+      const auto from = left.current.slots[slot].begin() + static_cast<ptrdiff_t>(begin);
+      left.cached.push_back(
+          Volatile{.slot = slot,
+                   .position = begin,
+                   .bytes = std::vector<std::byte>(from, from + static_cast<ptrdiff_t>(request.bytes.size()))});
+    } else if (request.request.op == DriveOp::prepare && slot < left.current.slots.size()) {
+      for (SimFiles* files : {&left.current, &left.stable}) {
+        std::fill_n(files->slots[slot].begin(), std::min<size_t>(files->slots[slot].size(), 4096), std::byte{0});
+      }
+      std::erase_if(left.cached, [&](const Volatile& written) { return written.slot == slot; });
     }
   }
   return left;

@@ -7,7 +7,8 @@
 // submitted and half when it completes.
 //
 // crash() gives what survives a power loss: everything durable, and of everything else any subset of its 512-byte
-// sectors.
+// sectors. kill() gives what a process that is killed leaves behind: a later start sees all of it, though much of it is
+// still only in the drive's cache.
 #pragma once
 
 #include <cstddef>
@@ -32,6 +33,25 @@ class SimFiles final : public SegmentFiles {
   std::vector<std::vector<std::byte>> slots;
 };
 
+// What is on a drive and in its cache.
+struct SimDisk {
+  // Bytes that were written and are not durable yet.
+  struct Volatile {
+    uint32_t slot = 0;
+    uint64_t position = 0;
+    std::vector<std::byte> bytes;
+    uint64_t flush = 0;   // number of the flush that covers it; 0: none yet
+    bool orphan = false;  // failed, or its flush did: no flush makes it durable
+  };
+
+  SimDisk() = default;
+  SimDisk(SimFiles files) : current(std::move(files)), stable(current) {}
+
+  SimFiles current;  // with everything written
+  SimFiles stable;   // with everything durable
+  std::vector<Volatile> cached;
+};
+
 struct SimDriveConfig {
   uint64_t seed = 1;
   DriveUnits units;
@@ -54,8 +74,8 @@ struct SimDriveConfig {
 
 class SimDrive {
  public:
-  // `files`: what the lane's directory holds; empty for a new one. `arena`: all vectors must lie in it.
-  SimDrive(const SimDriveConfig& config, const Arena& arena, SimFiles files = {});
+  // `disk`: what the lane's directory holds; empty for a new one. `arena`: all vectors must lie in it.
+  SimDrive(const SimDriveConfig& config, const Arena& arena, SimDisk disk = {});
 
   // ---- concept Drive ----
   const DriveUnits& units() const { return config_.units; }
@@ -70,9 +90,11 @@ class SimDrive {
   Nanoseconds next_deadline() const;
 
   // What a reader of the files sees now.
-  SimFiles& files() { return current_; }
+  SimFiles& files() { return disk_.current; }
   // What is left when the power goes now. Call it while the memory of writes in flight is still there.
   SimFiles crash(uint64_t seed);
+  // What is left when the process is killed now. Writes in flight are carried out in part; nothing is flushed.
+  SimDisk kill(uint64_t seed);
 
   // Faults by schedule: the next `count` requests of a kind fail with -EIO (prepare: -ENOSPC).
   void fail_next(DriveOp op, uint32_t count) { fail_next_[static_cast<size_t>(op)] = count; }
@@ -91,14 +113,7 @@ class SimDrive {
     Nanoseconds due = 0;
     uint64_t number = 0;
   };
-  // Bytes that were written and are not durable yet.
-  struct Volatile {
-    uint32_t slot = 0;
-    uint64_t position = 0;
-    std::vector<std::byte> bytes;
-    uint64_t flush = 0;   // number of the flush that covers it; 0: none yet
-    bool orphan = false;  // failed, or its flush did: no flush makes it durable
-  };
+  using Volatile = SimDisk::Volatile;
 
   bool next_completion(DriveCompletion& completion);
   int64_t finish_write(Request& request);
@@ -118,9 +133,7 @@ class SimDrive {
   Arena arena_;
   SimRandom random_;
   Nanoseconds now_ = 0;
-  SimFiles current_;  // with everything written
-  SimFiles stable_;   // with everything durable
-  std::vector<Volatile> volatile_;
+  SimDisk disk_;
   std::vector<Request> requests_;
   uint64_t request_count_ = 0;
   uint64_t writes_ = 0;

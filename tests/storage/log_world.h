@@ -165,9 +165,9 @@ class Memory {
 // A log, its drive and its time.
 class LogWorld {
  public:
-  LogWorld(const ArenaMemory& arena, const LogConfig& config, const SimDriveConfig& drive_config, SimFiles files = {})
+  LogWorld(const ArenaMemory& arena, const LogConfig& config, const SimDriveConfig& drive_config, SimDisk disk = {})
       : memory(arena),
-        drive(drive_config, memory.arena, std::move(files)),
+        drive(drive_config, memory.arena, std::move(disk)),
         log(config, drive_config.units, LogMemory{memory.arena, &memory.buffers, &memory.allocator}, drive.files()) {}
 
   void send() {
