@@ -142,36 +142,6 @@ BatchVerdict judge_records(ValidBatch& batch, const TopicLimits& limits) {
   return BatchVerdict::count;
 }
 
-// Without a crc32c the CRC is the caller's business.
-std::expected<ValidBatch, BatchVerdict> judge_batch(PieceRange records, const TopicLimits& limits, Crc32c crc32c) {
-  if (records.empty()) return std::unexpected(no_batch);
-  Header header;
-  // Old formats can be shorter than this header; what is missing reads as 0.
-  const size_t header_bytes = records.size() < sizeof header ? static_cast<size_t>(records.size()) : sizeof header;
-  if (header_bytes <= offsetof(Header, magic)) return std::unexpected(incomplete);
-  records.copy_out(0, &header, header_bytes);
-
-  BatchVerdict verdict = judge<envelope_rules>(header, limits, records.size());
-  if (verdict != BatchVerdict::count) return std::unexpected(verdict);
-  if (crc32c != nullptr && crc_of(records, crc32c) != header.crc) return std::unexpected(crc_mismatch);
-  verdict = judge<covered_rules>(header, limits, records.size());
-  if (verdict != BatchVerdict::count) return std::unexpected(verdict);
-
-  ValidBatch batch{.bytes = records,
-                   .crc = header.crc,
-                   .record_count = header.record_count,
-                   .last_offset_delta = header.last_offset_delta,
-                   .attributes = header.attributes,
-                   .first_timestamp = header.first_timestamp,
-                   .max_timestamp = header.max_timestamp,
-                   .producer_id = header.producer_id,
-                   .producer_epoch = header.producer_epoch,
-                   .base_sequence = header.base_sequence};
-  if (batch.codec() == Codec::none) verdict = judge_records(batch, limits);
-  if (verdict != BatchVerdict::count) return std::unexpected(verdict);
-  return batch;
-}
-
 }  // namespace
 
 const char* to_string(BatchVerdict verdict) {
@@ -189,19 +159,42 @@ uint32_t crc_of(PieceRange batch, Crc32c crc32c) {
   return crc;
 }
 
-std::expected<ValidBatch, BatchVerdict> validate_batch(PieceRange records, const TopicLimits& limits, Crc32c crc32c) {
-  return judge_batch(records, limits, crc32c);
+std::expected<BatchEnvelope, BatchVerdict> check_envelope(PieceRange records, const TopicLimits& limits) {
+  if (records.empty()) return std::unexpected(no_batch);
+  BatchEnvelope envelope{.bytes = records, .header = {}};
+  // Old formats can be shorter than this header; what is missing reads as 0.
+  const size_t header_bytes = records.size() < sizeof(Header) ? static_cast<size_t>(records.size()) : sizeof(Header);
+  if (header_bytes <= offsetof(Header, magic)) return std::unexpected(incomplete);
+  records.copy_out(0, &envelope.header, header_bytes);
+  const BatchVerdict verdict = judge<envelope_rules>(envelope.header, limits, records.size());
+  if (verdict != BatchVerdict::count) return std::unexpected(verdict);
+  return envelope;
 }
 
-std::expected<ValidBatch, BatchVerdict> check_batch(PieceRange records, const TopicLimits& limits, Crc32c crc32c) {
-  auto batch = judge_batch(records, limits, nullptr);
-  // The verdicts behind crc_mismatch are about bytes the CRC covers.
-  if (!batch.has_value() && batch.error() > crc_mismatch) {
-    Big<uint32_t> crc;
-    records.copy_out(offsetof(Header, crc), &crc, sizeof crc);
-    if (crc_of(records, crc32c) != crc) return std::unexpected(crc_mismatch);
-  }
+std::expected<ValidBatch, BatchVerdict> check_contents(const BatchEnvelope& envelope, const TopicLimits& limits) {
+  const Header& header = envelope.header;
+  BatchVerdict verdict = judge<covered_rules>(header, limits, envelope.bytes.size());
+  if (verdict != BatchVerdict::count) return std::unexpected(verdict);
+  ValidBatch batch{.bytes = envelope.bytes,
+                   .crc = header.crc,
+                   .record_count = header.record_count,
+                   .last_offset_delta = header.last_offset_delta,
+                   .attributes = header.attributes,
+                   .first_timestamp = header.first_timestamp,
+                   .max_timestamp = header.max_timestamp,
+                   .producer_id = header.producer_id,
+                   .producer_epoch = header.producer_epoch,
+                   .base_sequence = header.base_sequence};
+  if (batch.codec() == Codec::none) verdict = judge_records(batch, limits);
+  if (verdict != BatchVerdict::count) return std::unexpected(verdict);
   return batch;
+}
+
+std::expected<ValidBatch, BatchVerdict> validate_batch(PieceRange records, const TopicLimits& limits, Crc32c crc32c) {
+  const auto envelope = check_envelope(records, limits);
+  if (!envelope.has_value()) return std::unexpected(envelope.error());
+  if (crc_of(records, crc32c) != envelope->header.crc) return std::unexpected(crc_mismatch);
+  return check_contents(*envelope, limits);
 }
 
 void set_placement(PieceRange batch, int64_t base_offset, int32_t partition_leader_epoch) {
@@ -211,7 +204,7 @@ void set_placement(PieceRange batch, int64_t base_offset, int32_t partition_lead
   batch.copy_in(offsetof(Header, partition_leader_epoch), &epoch, sizeof epoch);
 }
 
-void set_log_append_time(ValidBatch& batch, Milliseconds now_ms, Crc32c crc32c, Crc32cCombine combine) {
+RecordBatchHeader with_log_append_time(ValidBatch& batch, Milliseconds now_ms, Crc32c crc32c, Crc32cCombine combine) {
   Header header;
   batch.bytes.copy_out(0, &header, sizeof header);
   const auto covered_head_crc = [&] {
@@ -222,11 +215,16 @@ void set_log_append_time(ValidBatch& batch, Milliseconds now_ms, Crc32c crc32c, 
   header.max_timestamp = now_ms;
   // With shift(x) = combine(x, 0, tail): crc = shift(head crc) ^ tail crc, so the tail's crc need not be known.
   header.crc = combine(head_crc_before ^ covered_head_crc(), header.crc, batch.bytes.size() - sizeof header);
-  batch.bytes.copy_in(0, &header, sizeof header);
 
   batch.crc = header.crc;
   batch.attributes = header.attributes;
   batch.max_timestamp = now_ms;
+  return header;
+}
+
+void set_log_append_time(ValidBatch& batch, Milliseconds now_ms, Crc32c crc32c, Crc32cCombine combine) {
+  const Header header = with_log_append_time(batch, now_ms, crc32c, combine);
+  batch.bytes.copy_in(0, &header, sizeof header);
 }
 
 std::optional<RecordPosition> find_by_timestamp(PieceRange batch, Milliseconds from) {

@@ -97,7 +97,7 @@ enum class BatchVerdict : uint8_t {
 const char* to_string(BatchVerdict verdict);
 ErrorCode error_of(BatchVerdict verdict);
 
-// A batch that may be appended: made by validate_batch(), or by check_batch() when the caller then compares the CRC.
+// A batch that may be appended: made by validate_batch(), or by check_contents() when the caller has compared the CRC.
 struct ValidBatch {
   PieceRange bytes;  // the whole batch
   uint32_t crc = 0;  // as in the header
@@ -130,19 +130,26 @@ struct ValidBatch {
 [[nodiscard]] std::expected<ValidBatch, BatchVerdict> validate_batch(PieceRange records, const TopicLimits& limits,
                                                                      Crc32c crc32c);
 
-// The same, but what passes has not been checksummed: the caller reads every byte anyway and compares with
-// ValidBatch::crc itself (the log checksums a batch in the pass that copies it). Only a refusal is checked against the
-// CRC: a field damaged on the way is named crc_mismatch, which producers retry, and not the rule it happens to break.
-[[nodiscard]] std::expected<ValidBatch, BatchVerdict> check_batch(PieceRange records, const TopicLimits& limits,
-                                                                  Crc32c crc32c);
+// The same in two steps, for a caller that reads every byte in between anyway and compares the CRC itself (the log
+// checksums a batch in the pass that copies it): first what the CRC leaves out, then, the bytes being in cache and
+// meant by the producer, the rest.
+struct BatchEnvelope {
+  PieceRange bytes;
+  RecordBatchHeader header;
+};
+[[nodiscard]] std::expected<BatchEnvelope, BatchVerdict> check_envelope(PieceRange records, const TopicLimits& limits);
+[[nodiscard]] std::expected<ValidBatch, BatchVerdict> check_contents(const BatchEnvelope& envelope,
+                                                                     const TopicLimits& limits);
 // The CRC of a whole batch, as its header should have it.
 uint32_t crc_of(PieceRange batch, Crc32c crc32c);
 
 // The bytes the CRC leaves out belong to the broker. Written in place, into the pieces.
 void set_placement(PieceRange batch, int64_t base_offset, int32_t partition_leader_epoch);
 
-// Makes `now_ms` the time of every record (message.timestamp.type=LogAppendTime), in place, and mends the CRC without
-// reading the records: only 10 header bytes change, and a CRC is linear in its bytes.
+// Makes `now_ms` the time of every record (message.timestamp.type=LogAppendTime): the batch's new header, with its CRC
+// mended without reading the records: only 10 header bytes change, and a CRC is linear in its bytes.
+RecordBatchHeader with_log_append_time(ValidBatch& batch, Milliseconds now_ms, Crc32c crc32c, Crc32cCombine combine);
+// The same, and the header is written in place, into the pieces.
 void set_log_append_time(ValidBatch& batch, Milliseconds now_ms, Crc32c crc32c, Crc32cCombine combine);
 
 struct RecordPosition {

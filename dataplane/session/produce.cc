@@ -58,25 +58,24 @@ Attempt append(Broker& broker, const RequestContext& context, const Located& loc
   const kafka::TopicLimits limits{.message_bytes_max = static_cast<uint32_t>(std::min(topic_max, log.batch_bytes_max())),
                                   .compacted = located.topic->settings.compacted,
                                   .zstd_allowed = context.version >= 7};
-  auto batch = kafka::check_batch(records, limits, crc32c);
-  if (!batch.has_value()) return failed(kafka::error_of(batch.error()));
-  const bool append_time = located.topic->settings.log_append_time;
-  kafka::RecordBatchHeader as_sent;
-  if (append_time) {
-    // The header changes under the CRC, so the bytes are checked before and not while they are staged.
-    records.copy_out(0, &as_sent, sizeof as_sent);
-    if (kafka::crc_of(records, crc32c) != batch->crc) return failed(ErrorCode::CORRUPT_MESSAGE);
-    kafka::set_log_append_time(*batch, context.wall_ms, crc32c, crc32c_combine);
-  }
-
+  const auto envelope = kafka::check_envelope(records, limits);
+  if (!envelope.has_value()) return failed(kafka::error_of(envelope.error()));
   const std::optional<StagedBatch> staged = log.stage(records);
-  if (!staged.has_value()) {
-    if (append_time) records.copy_in(0, &as_sent, sizeof as_sent);  // it will be checked again
-    return {.busy = true};
-  }
-  if (staged->crc != batch->crc) {
+  if (!staged.has_value()) return {.busy = true};
+  // The checksum has just read every byte: what is judged now is in cache.
+  auto batch = staged->crc == envelope->header.crc
+                   ? kafka::check_contents(*envelope, limits)
+                   : std::expected<kafka::ValidBatch, kafka::BatchVerdict>(
+                         std::unexpected(kafka::BatchVerdict::crc_mismatch));
+  if (!batch.has_value()) {
     log.unstage();
-    return failed(ErrorCode::CORRUPT_MESSAGE);
+    return failed(kafka::error_of(batch.error()));
+  }
+  const bool append_time = located.topic->settings.log_append_time;
+  if (append_time) {
+    const kafka::RecordBatchHeader header =
+        kafka::with_log_append_time(*batch, context.wall_ms, crc32c, crc32c_combine);
+    log.patch_staged(0, std::as_bytes(std::span(&header, 1)));
   }
   const BatchInfo info = info_of(*batch, *located.state);
   if (batch->idempotent()) {
