@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "dataplane/base/buffer_table.h"
@@ -54,7 +55,7 @@ class MemoryStreams {
       ++events;
     }
     // A request at a time, as far as the credit and the free copies go.
-    while (!stopped_ && credit_ > 0 && events < 64) {
+    while (!paused_ && credit_ > 0 && events < 64) {
       if (current_ == UINT32_MAX) {
         if (free_.empty()) break;
         current_ = free_.back();
@@ -110,7 +111,7 @@ class MemoryStreams {
   void stop_accepting() {}
   Nanoseconds next_deadline() const { return never_ns; }
 
-  void stop() { stopped_ = true; }
+  void pause(bool paused) { paused_ = paused; }
   bool aborted() const { return aborted_; }
   uint64_t requests() const { return requests_; }
   size_t copy_count() const { return copies_.size(); }
@@ -146,7 +147,7 @@ class MemoryStreams {
   uint64_t requests_ = 0;
   uint64_t responses_ = 0;
   bool opened_ = false;
-  bool stopped_ = false;
+  bool paused_ = false;
   bool aborted_ = false;
 };
 
