@@ -195,7 +195,13 @@ void real_drive(benchmark::State& state) {
   }
   std::filesystem::remove_all(path);
 }
-BENCHMARK(real_drive)->Name("drive")->Args({900'000, 1 << 20})->Args({64 << 10, 1 << 20})->Iterations(1)->UseRealTime()->MeasureProcessCPUTime();
+BENCHMARK(real_drive)
+    ->Name("drive")
+    ->Args({900'000, 1 << 20})
+    ->Args({64 << 10, 1 << 20})
+    ->Iterations(1)
+    ->UseRealTime()
+    ->MeasureProcessCPUTime();
 
 }  // namespace
 }  // namespace penstock

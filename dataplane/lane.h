@@ -86,8 +86,8 @@ class Lane {
     polled.work += submit(now);  // a retried request may have appended
     give_back();
     publish();
-    polled.next = std::min({broker_.next_deadline(), log_.next_deadline(), drive_.next_deadline(),
-                            streams_.next_deadline()});
+    polled.next =
+        std::min({broker_.next_deadline(), log_.next_deadline(), drive_.next_deadline(), streams_.next_deadline()});
     return polled;
   }
 

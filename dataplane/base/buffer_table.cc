@@ -4,14 +4,22 @@ namespace penstock {
 
 const char* to_string(Holder holder) {
   switch (holder) {
-    case Holder::device: return "device";
-    case Holder::reassembly: return "reassembly";
-    case Holder::request: return "request";
-    case Holder::commit: return "commit";
-    case Holder::resident: return "resident";
-    case Holder::read: return "read";
-    case Holder::send: return "send";
-    case Holder::count: break;
+    case Holder::device:
+      return "device";
+    case Holder::reassembly:
+      return "reassembly";
+    case Holder::request:
+      return "request";
+    case Holder::commit:
+      return "commit";
+    case Holder::resident:
+      return "resident";
+    case Holder::read:
+      return "read";
+    case Holder::send:
+      return "send";
+    case Holder::count:
+      break;
   }
   return "?";
 }

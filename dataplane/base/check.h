@@ -12,7 +12,8 @@ namespace penstock {
 
 [[gnu::always_inline]] inline void check(bool condition, const char* what, long long left = 0, long long right = 0,
                                          const std::source_location& where = std::source_location::current()) {
-  if (!condition) [[unlikely]] check_failed(what, left, right, where);
+  if (!condition) [[unlikely]]
+    check_failed(what, left, right, where);
 }
 
 }  // namespace penstock

@@ -40,13 +40,13 @@ struct Id {
   constexpr auto operator<=>(const Id&) const = default;
 };
 
-using FilePosition = Position<struct FilePositionTag>;               // byte of a segment file
-using Offset = Position<struct OffsetTag, int64_t>;                  // Kafka's record offset within a partition
-using CommitSequence = Position<struct CommitSequenceTag>;           // commits of a lane, from 1; 0 is "none"
-using PartitionNumber = Id<struct PartitionNumberTag, uint64_t>;     // from the catalog, never reused
-using SegmentNumber = Position<struct SegmentNumberTag>;             // segments of a lane in order, from 1
-using SegmentSlot = Id<struct SegmentSlotTag, uint32_t>;             // which file of the lane's directory
-using BufferIndex = Id<struct BufferIndexTag, uint32_t>;             // first unit of a buffer in the lane's arena
+using FilePosition = Position<struct FilePositionTag>;            // byte of a segment file
+using Offset = Position<struct OffsetTag, int64_t>;               // Kafka's record offset within a partition
+using CommitSequence = Position<struct CommitSequenceTag>;        // commits of a lane, from 1; 0 is "none"
+using PartitionNumber = Id<struct PartitionNumberTag, uint64_t>;  // from the catalog, never reused
+using SegmentNumber = Position<struct SegmentNumberTag>;          // segments of a lane in order, from 1
+using SegmentSlot = Id<struct SegmentSlotTag, uint32_t>;          // which file of the lane's directory
+using BufferIndex = Id<struct BufferIndexTag, uint32_t>;          // first unit of a buffer in the lane's arena
 
 inline constexpr BufferIndex no_buffer{UINT32_MAX};
 

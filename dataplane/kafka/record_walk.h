@@ -32,8 +32,17 @@ class RecordWalk {
  private:
   uint8_t byte();
   uint64_t varint(int bits);
-  int32_t number() { return static_cast<int32_t>(zigzag(varint(32))); }
-  int64_t long_number() { return zigzag(varint(64)); }
+  // Most numbers of a record take one byte.
+  int32_t number() {
+    if (at_ < end_ && static_cast<uint8_t>(*at_) < 0x80) [[likely]]
+      return static_cast<int32_t>(zigzag(static_cast<uint8_t>(*at_++)));
+    return static_cast<int32_t>(zigzag(varint(32)));
+  }
+  int64_t long_number() {
+    if (at_ < end_ && static_cast<uint8_t>(*at_) < 0x80) [[likely]]
+      return zigzag(static_cast<uint8_t>(*at_++));
+    return zigzag(varint(64));
+  }
   static int64_t zigzag(uint64_t value) { return static_cast<int64_t>((value >> 1) ^ (~(value & 1) + 1)); }
   void skip(int64_t count);
   // Skips a length and its bytes; false when the length is -1.

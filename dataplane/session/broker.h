@@ -4,7 +4,8 @@
 //   on_stream(data) -> cut requests by their length prefix (receive.cc) -> dispatch by API (dispatch.cc)
 //     -> handlers (produce.cc, fetch.cc, ...) -> respond() appends to the connection's responses
 //   work(): durable position -> produce responses ready; new data -> fetches wake; memory -> reservations granted;
-//           responses at the front of their connection are sent (send.cc), fetched batches taken as the stream takes them
+//           responses at the front of their connection are sent (send.cc), fetched batches taken as the stream takes
+//           them
 //
 // Only two arrows run backward: durable position to acknowledgements, acknowledgements to send.
 #pragma once
@@ -32,11 +33,11 @@ namespace penstock {
 struct BrokerConfig {
   uint32_t lane = 0;
   uint32_t connections_max = 10'000;
-  uint64_t receive_bytes = 64 * MiB;       // budget of reservations, by buffer
-  uint64_t request_bytes_max = 16 * MiB;   // largest request; its cost is at most half of receive_bytes
-  uint64_t send_bytes = 16 * MiB;          // bytes given to streams and not sent yet, over all connections
-  Nanoseconds idle_max_ns = 600 * second_ns;    // connections.max.idle.ms
-  Nanoseconds stall_max_ns = 30 * second_ns;    // a request without progress for this long is closed
+  uint64_t receive_bytes = 64 * MiB;          // budget of reservations, by buffer
+  uint64_t request_bytes_max = 16 * MiB;      // largest request; its cost is at most half of receive_bytes
+  uint64_t send_bytes = 16 * MiB;             // bytes given to streams and not sent yet, over all connections
+  Nanoseconds idle_max_ns = 600 * second_ns;  // connections.max.idle.ms
+  Nanoseconds stall_max_ns = 30 * second_ns;  // a request without progress for this long is closed
 };
 
 // What a handler made of a request.
@@ -93,7 +94,8 @@ class Broker {
   // Encodes `message` and appends it; false when there is no memory now (nothing was done). `splices` receives
   // where record bytes go.
   template <class Message>
-  [[nodiscard]] Response* respond(RequestContext& context, const Message& message, std::span<kafka::Splice> splices = {},
+  [[nodiscard]] Response* respond(RequestContext& context, const Message& message,
+                                  std::span<kafka::Splice> splices = {},
                                   std::span<const kafka::Splice>* spliced = nullptr);
   Response* respond_encoded(RequestContext& context, std::span<const std::byte> frame);
   // The same for header and body without the length prefix.
@@ -237,8 +239,9 @@ class Broker {
   bool stopped_ = false;
 };
 
-inline constexpr uint64_t scratch_bytes = 24 * MiB;  // decoded arrays and response arrays of one request; touched as used
-inline constexpr uint64_t encode_bytes = 16 * MiB;   // one encoded response without record bytes
+inline constexpr uint64_t scratch_bytes =
+    24 * MiB;  // decoded arrays and response arrays of one request; touched as used
+inline constexpr uint64_t encode_bytes = 16 * MiB;                // one encoded response without record bytes
 inline constexpr uint64_t small_credit_bytes = arena_unit_bytes;  // what a connection may send without a reservation
 inline constexpr uint32_t responses_per_connection_max = 64;
 inline constexpr uint64_t unsent_per_connection_max = 1 * MiB;

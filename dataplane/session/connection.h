@@ -48,20 +48,20 @@ struct Response {
   uint32_t commit_next = no_index;  // in commit order, over all connections
   uint32_t connection = no_index;   // no_index: the connection is gone, only the commit is waited for
   bool ready = false;
-  bool silent = false;    // acks=0: nothing is sent
+  bool silent = false;  // acks=0: nothing is sent
   bool produce = false;
   kafka::Version version = 0;
   CommitSequence commit{};
   Reservations::Grant grant;  // memory the request holds until its commit is durable
   Nanoseconds received_at = 0;
-  PieceList bytes;            // encoded, length prefix first; shrinks as it is sent
-  uint32_t position = 0;      // bytes of it staged so far
+  PieceList bytes;        // encoded, length prefix first; shrinks as it is sent
+  uint32_t position = 0;  // bytes of it staged so far
   uint32_t first_part = no_index;
 };
 
 // What a request has achieved before it had to wait, one row per partition in request order.
 struct ProgressRow {
-  int64_t first = 0;  // Produce: base offset. ListOffsets: offset.
+  int64_t first = 0;   // Produce: base offset. ListOffsets: offset.
   int64_t second = 0;  // Produce: log append time. ListOffsets: timestamp.
   int32_t leader_epoch = -1;
   int16_t error = 0;
@@ -79,25 +79,25 @@ struct Connection {
   ConnectionState state = ConnectionState::free;
   Blocked blocked = Blocked::no;
   bool peer_finished = false;
-  bool proven = false;        // has completed a reserved request
+  bool proven = false;          // has completed a reserved request
   bool topics_ensured = false;  // the waiting Metadata request has had its missing topics created
   bool wake_listed = false;
   bool pump_listed = false;
-  bool reading = false;       // a drive read for the response at the front is under way
+  bool reading = false;  // a drive read for the response at the front is under way
   StreamId stream;
   Endpoint local;
   Endpoint peer;
 
   PieceList received;
-  uint64_t credit = 0;        // bytes allowed and not delivered yet
-  Reservations::Grant grant;  // for the request at the front of `received`
+  uint64_t credit = 0;                 // bytes allowed and not delivered yet
+  Reservations::Grant grant;           // for the request at the front of `received`
   Nanoseconds request_started_at = 0;  // when the first byte of the request at the front came
   Nanoseconds last_received_at = 0;
-  Nanoseconds last_active_at = 0;      // a whole request came or a response left
+  Nanoseconds last_active_at = 0;  // a whole request came or a response left
   Nanoseconds last_sent_at = 0;
 
   Progress progress;
-  Nanoseconds deadline = 0;   // of a blocked fetch
+  Nanoseconds deadline = 0;  // of a blocked fetch
   uint32_t first_waiter = no_index;
   uint64_t control_token = 0;
   uint32_t next_blocked = no_index;  // room list
@@ -105,21 +105,21 @@ struct Connection {
   uint32_t first_response = no_index;
   uint32_t last_response = no_index;
   uint32_t response_count = 0;
-  PieceList staged;           // Holder::send references, to be given to the stream
-  uint64_t unsent = 0;        // bytes the stream has taken and not reported as sent
+  PieceList staged;     // Holder::send references, to be given to the stream
+  uint64_t unsent = 0;  // bytes the stream has taken and not reported as sent
 };
 
 // A blocked fetch waits for each of its partitions with one of these.
 struct Waiter {
   uint32_t connection = no_index;
   PartitionSlot slot{};
-  uint32_t previous = no_index;        // in the partition's list
-  uint32_t next = no_index;            // in the partition's list; or of the free list
+  uint32_t previous = no_index;  // in the partition's list
+  uint32_t next = no_index;      // in the partition's list; or of the free list
   uint32_t next_of_connection = no_index;
 };
 
 // A fixed number of T, handed out by index. T must be default-constructible and have a `next`-like link in Link.
-template <class T, uint32_t T::*Link>
+template <class T, uint32_t T::* Link>
 class Pool {
  public:
   explicit Pool(uint32_t count) : items_(std::make_unique<T[]>(count)), count_(count) {

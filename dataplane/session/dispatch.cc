@@ -28,16 +28,26 @@ Outcome Broker::dispatch(RequestContext& context) {
     return Outcome::blocked;
   }
   switch (context.request.api->key) {
-    case ApiKey::produce: return handle_produce(*this, context);
-    case ApiKey::fetch: return handle_fetch(*this, context);
-    case ApiKey::list_offsets: return handle_list_offsets(*this, context);
-    case ApiKey::metadata: return handle_metadata(*this, context);
-    case ApiKey::find_coordinator: return handle_find_coordinator(*this, context);
-    case ApiKey::api_versions: return handle_api_versions(*this, context);
-    case ApiKey::create_topics: return handle_admin(*this, context);
-    case ApiKey::delete_topics: return handle_admin(*this, context);
-    case ApiKey::init_producer_id: return handle_init_producer_id(*this, context);
-    case ApiKey::describe_cluster: return handle_describe_cluster(*this, context);
+    case ApiKey::produce:
+      return handle_produce(*this, context);
+    case ApiKey::fetch:
+      return handle_fetch(*this, context);
+    case ApiKey::list_offsets:
+      return handle_list_offsets(*this, context);
+    case ApiKey::metadata:
+      return handle_metadata(*this, context);
+    case ApiKey::find_coordinator:
+      return handle_find_coordinator(*this, context);
+    case ApiKey::api_versions:
+      return handle_api_versions(*this, context);
+    case ApiKey::create_topics:
+      return handle_admin(*this, context);
+    case ApiKey::delete_topics:
+      return handle_admin(*this, context);
+    case ApiKey::init_producer_id:
+      return handle_init_producer_id(*this, context);
+    case ApiKey::describe_cluster:
+      return handle_describe_cluster(*this, context);
   }
   return Outcome::malformed;
 }

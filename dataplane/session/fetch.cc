@@ -1,9 +1,9 @@
 // Fetch, versions 4 to 17: durable batches, whole, from the one that contains the fetch offset on.
 //
-// The response names log positions (FetchPart); send.cc takes the bytes as the stream has room. With less than min_bytes
-// the connection waits for its partitions, until max_wait_ms. A fetch between the durable and the appended offset is
-// empty; beyond it is OFFSET_OUT_OF_RANGE. Fetch sessions (KIP-227) are not kept: every answer has session id 0, which
-// tells clients to send whole requests. There are no transactions, so both isolation levels see the same.
+// The response names log positions (FetchPart); send.cc takes the bytes as the stream has room. With less than
+// min_bytes the connection waits for its partitions, until max_wait_ms. A fetch between the durable and the appended
+// offset is empty; beyond it is OFFSET_OUT_OF_RANGE. Fetch sessions (KIP-227) are not kept: every answer has session id
+// 0, which tells clients to send whole requests. There are no transactions, so both isolation levels see the same.
 #include <algorithm>
 #include <array>
 
@@ -37,7 +37,7 @@ uint64_t take(const Log& log, PartitionSlot slot, Offset from, uint64_t limit, b
 
 ErrorCode check_range(const PartitionState& state, int64_t fetch_offset) {
   return fetch_offset < state.log_start.value || fetch_offset > state.appended.value ? ErrorCode::OFFSET_OUT_OF_RANGE
-                                                                                      : ErrorCode::NONE;
+                                                                                     : ErrorCode::NONE;
 }
 
 // The parts of the response, linked in order. There are enough: they were counted before.
@@ -113,10 +113,9 @@ Outcome handle_fetch(Broker& broker, RequestContext& context) {
         continue;
       }
       if (part_count == parts_max || wanted.fetch_offset >= located.state->durable.value) continue;
-      const uint64_t limit =
-          std::min<uint64_t>(budget, static_cast<uint64_t>(std::max(wanted.partition_max_bytes, 0)));
+      const uint64_t limit = std::min<uint64_t>(budget, static_cast<uint64_t>(std::max(wanted.partition_max_bytes, 0)));
       const uint64_t taken = take(broker.log(), located.place->slot, Offset(wanted.fetch_offset),
-                               std::max<uint64_t>(limit, total == 0 ? 1 : 0), total == 0);
+                                  std::max<uint64_t>(limit, total == 0 ? 1 : 0), total == 0);
       if (taken == 0) continue;
       partition.records = kafka::Records::external(taken);
       parts[part_count++] = {.slot = located.place->slot,

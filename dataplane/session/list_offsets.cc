@@ -22,7 +22,8 @@ enum class Search : uint8_t { done, waiting, busy };
 Search open_batch(Broker& broker, const RequestContext& context, PartitionSlot slot, const StoredBatch& batch,
                   Milliseconds timestamp, ProgressRow& row) {
   PieceList bytes;
-  const auto verdict = broker.log().fetch(slot, batch, broker.token_of(context.connection_index), broker.pieces(), bytes);
+  const auto verdict =
+      broker.log().fetch(slot, batch, broker.token_of(context.connection_index), broker.pieces(), bytes);
   if (verdict == Log::FetchVerdict::reading) return Search::waiting;
   if (verdict == Log::FetchVerdict::busy) return Search::busy;
   if (verdict == Log::FetchVerdict::damaged) {
@@ -49,10 +50,15 @@ Search look_up(Broker& broker, const RequestContext& context, kafka::Text topic,
   row.leader_epoch = state.leader_epoch;
   const PartitionSlot slot = located.place->slot;
   switch (wanted.timestamp) {
-    case kafka::list_offsets_latest: row.first = state.durable.value; return Search::done;
+    case kafka::list_offsets_latest:
+      row.first = state.durable.value;
+      return Search::done;
     case kafka::list_offsets_earliest:
-    case kafka::list_offsets_earliest_local: row.first = state.log_start.value; return Search::done;
-    case kafka::list_offsets_latest_tiered: return Search::done;
+    case kafka::list_offsets_earliest_local:
+      row.first = state.log_start.value;
+      return Search::done;
+    case kafka::list_offsets_latest_tiered:
+      return Search::done;
     case kafka::list_offsets_max_timestamp: {
       const auto batch = broker.log().find_max_timestamp(slot);
       if (!batch.has_value() || batch->max_timestamp < 0) return Search::done;

@@ -44,8 +44,7 @@ bool describe_topic(Broker& broker, const TopicView& topic, MetadataResponse::To
 }
 
 // Names to create before this request can be answered; empty when none is missing or none may be created.
-std::vector<std::string> missing_topics(Broker& broker, const RequestContext& context,
-                                        const MetadataRequest& request) {
+std::vector<std::string> missing_topics(Broker& broker, const RequestContext& context, const MetadataRequest& request) {
   std::vector<std::string> missing;
   if (context.connection->topics_ensured || !request.allow_auto_topic_creation || !broker.view().auto_create_topics) {
     return missing;
@@ -80,8 +79,8 @@ Outcome handle_metadata(Broker& broker, RequestContext& context) {
   response.controller_id = view.brokers.empty() ? -1 : view.brokers.front().node_id;
   if (!scratch.make(static_cast<uint32_t>(view.brokers.size()), response.brokers)) return Outcome::malformed;
   for (uint32_t i = 0; i < response.brokers.size(); ++i) {
-    response.brokers[i] = {view.brokers[i].node_id, broker_host(broker, context, view.brokers[i]),
-                           view.brokers[i].port, rack_of(view)};
+    response.brokers[i] = {view.brokers[i].node_id, broker_host(broker, context, view.brokers[i]), view.brokers[i].port,
+                           rack_of(view)};
   }
 
   const bool all = request.topics.is_null() || (context.version == 0 && request.topics.empty());
@@ -136,8 +135,8 @@ Outcome handle_describe_cluster(Broker& broker, RequestContext& context) {
   response.controller_id = view.brokers.empty() ? -1 : view.brokers.front().node_id;
   if (!broker.scratch().make(static_cast<uint32_t>(view.brokers.size()), response.brokers)) return Outcome::malformed;
   for (uint32_t i = 0; i < response.brokers.size(); ++i) {
-    response.brokers[i] = {view.brokers[i].node_id, broker_host(broker, context, view.brokers[i]),
-                           view.brokers[i].port, rack_of(view)};
+    response.brokers[i] = {view.brokers[i].node_id, broker_host(broker, context, view.brokers[i]), view.brokers[i].port,
+                           rack_of(view)};
   }
   return broker.outcome_of(context, broker.respond(context, response));
 }

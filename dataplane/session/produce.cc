@@ -55,18 +55,19 @@ Attempt append(Broker& broker, const RequestContext& context, const Located& loc
   Log& log = broker.log();
   if (log.state() == LogState::read_only) return failed(ErrorCode::KAFKA_STORAGE_ERROR);
   const auto topic_max = static_cast<uint64_t>(located.topic->settings.max_message_bytes);
-  const kafka::TopicLimits limits{.message_bytes_max = static_cast<uint32_t>(std::min(topic_max, log.batch_bytes_max())),
-                                  .compacted = located.topic->settings.compacted,
-                                  .zstd_allowed = context.version >= 7};
+  const kafka::TopicLimits limits{
+      .message_bytes_max = static_cast<uint32_t>(std::min(topic_max, log.batch_bytes_max())),
+      .compacted = located.topic->settings.compacted,
+      .zstd_allowed = context.version >= 7};
   const auto envelope = kafka::check_envelope(records, limits);
   if (!envelope.has_value()) return failed(kafka::error_of(envelope.error()));
   const std::optional<StagedBatch> staged = log.stage(records);
   if (!staged.has_value()) return {.busy = true};
   // The checksum has just read every byte: what is judged now is in cache.
-  auto batch = staged->crc == envelope->header.crc
-                   ? kafka::check_contents(*envelope, limits)
-                   : std::expected<kafka::ValidBatch, kafka::BatchVerdict>(
-                         std::unexpected(kafka::BatchVerdict::crc_mismatch));
+  auto batch =
+      staged->crc == envelope->header.crc
+          ? kafka::check_contents(*envelope, limits)
+          : std::expected<kafka::ValidBatch, kafka::BatchVerdict>(std::unexpected(kafka::BatchVerdict::crc_mismatch));
   if (!batch.has_value()) {
     log.unstage();
     return failed(kafka::error_of(batch.error()));
@@ -85,17 +86,25 @@ Attempt append(Broker& broker, const RequestContext& context, const Located& loc
       switch (sequence.verdict) {
         case SequenceVerdict::duplicate:
           return {.base_offset = sequence.base_offset, .commit = sequence.commit};
-        case SequenceVerdict::duplicate_old: return failed(ErrorCode::DUPLICATE_SEQUENCE_NUMBER);
-        case SequenceVerdict::out_of_order: return failed(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
-        default: return failed(ErrorCode::INVALID_PRODUCER_EPOCH);
+        case SequenceVerdict::duplicate_old:
+          return failed(ErrorCode::DUPLICATE_SEQUENCE_NUMBER);
+        case SequenceVerdict::out_of_order:
+          return failed(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        default:
+          return failed(ErrorCode::INVALID_PRODUCER_EPOCH);
       }
     }
   }
   const Appended appended = log.append(located.place->slot, info, context.now);
   switch (appended.verdict) {
-    case AppendVerdict::appended: break;
-    case AppendVerdict::busy: log.unstage(); return {.busy = true};
-    case AppendVerdict::refused: log.unstage(); return failed(ErrorCode::KAFKA_STORAGE_ERROR);
+    case AppendVerdict::appended:
+      break;
+    case AppendVerdict::busy:
+      log.unstage();
+      return {.busy = true};
+    case AppendVerdict::refused:
+      log.unstage();
+      return failed(ErrorCode::KAFKA_STORAGE_ERROR);
   }
   broker.metrics().records.add(static_cast<uint64_t>(batch->record_count));
   return {.base_offset = appended.base_offset,
@@ -154,9 +163,9 @@ Outcome respond(Broker& broker, RequestContext& context, const ProduceRequest& r
     const auto& brokers = broker.view().brokers;
     if (!scratch.make(static_cast<uint32_t>(brokers.size()), response.node_endpoints)) return Outcome::malformed;
     for (uint32_t i = 0; i < brokers.size(); ++i) {
-      response.node_endpoints[i] = {brokers[i].node_id, broker_host(broker, context, brokers[i]), brokers[i].port,
-                                    broker.view().rack.empty() ? kafka::NullableText()
-                                                               : kafka::NullableText(broker.view().rack)};
+      response.node_endpoints[i] = {
+          brokers[i].node_id, broker_host(broker, context, brokers[i]), brokers[i].port,
+          broker.view().rack.empty() ? kafka::NullableText() : kafka::NullableText(broker.view().rack)};
     }
   }
   Response* sent = broker.respond(context, response);
@@ -183,7 +192,8 @@ Outcome handle_produce(Broker& broker, RequestContext& context) {
   // Once a batch is appended the request must be answered, so the answer's memory, and that of the progress, comes
   // first: 64 bytes a partition, and the endpoints that may go along.
   constexpr uint64_t partition_bytes = 64, endpoints_bytes = 4096;
-  const uint64_t answer_bytes = partition_count * (partition_bytes + sizeof(ProgressRow)) + name_bytes + endpoints_bytes;
+  const uint64_t answer_bytes =
+      partition_count * (partition_bytes + sizeof(ProgressRow)) + name_bytes + endpoints_bytes;
   if (!broker.has_send_memory(answer_bytes)) {
     broker.block(context.connection_index, Blocked::room);
     return Outcome::blocked;

@@ -76,7 +76,8 @@ void Broker::on_stream(const StreamEvent& event, Nanoseconds now, Milliseconds w
   Connection& connection = connections_[index];
   const bool known = connection.state != ConnectionState::free && connection.stream == event.stream;
   switch (event.kind) {
-    case StreamEventKind::opened: break;
+    case StreamEventKind::opened:
+      break;
     case StreamEventKind::data:
       if (!known || !live(connection)) return release(event.piece.buffer, Holder::request);
       return receive(index, event.piece);
@@ -155,9 +156,13 @@ void Broker::advance(uint32_t index) {
     context.now = now_;
     context.wall_ms = wall_ms_;
     switch (dispatch(context)) {
-      case Outcome::responded: finish_request(index, frame_bytes); break;
-      case Outcome::blocked: return;
-      case Outcome::malformed: return close_malformed(index, "malformed request");
+      case Outcome::responded:
+        finish_request(index, frame_bytes);
+        break;
+      case Outcome::blocked:
+        return;
+      case Outcome::malformed:
+        return close_malformed(index, "malformed request");
     }
   }
   // Not open any more, or blocked: nothing further is asked for.
@@ -178,9 +183,9 @@ void Broker::want(uint32_t index, uint64_t frame_bytes) {
   }
   if (connection.grant.cost == 0) {
     if (reservations_.waits(index)) return;
-    connection.grant = reservations_.request(
-        index, port_.receive_cost(frame_bytes),
-        connection.proven ? Reservations::Class::proven : Reservations::Class::newcomer);
+    connection.grant =
+        reservations_.request(index, port_.receive_cost(frame_bytes),
+                              connection.proven ? Reservations::Class::proven : Reservations::Class::newcomer);
     if (connection.grant.cost == 0) return grant_waiting();  // the part kept for the oldest waiter may be free
   }
   const uint64_t expected = size + connection.credit;

@@ -73,7 +73,8 @@ Response* Broker::append_response(RequestContext& context, PieceList&& bytes) {
   response.version = context.version;
   response.received_at = connection.request_started_at;
   response.ready = true;
-  (connection.last_response == no_index ? connection.first_response : responses_[connection.last_response].next) = index;
+  (connection.last_response == no_index ? connection.first_response : responses_[connection.last_response].next) =
+      index;
   connection.last_response = index;
   ++connection.response_count;
   list_pump(context.connection_index);
@@ -153,7 +154,8 @@ bool Broker::stage_next(uint32_t index) {
   if (!response.ready) return false;
 
   const uint32_t part_index = response.first_part;
-  const uint64_t literal = part_index == no_index ? response.bytes.size() : parts_[part_index].position - response.position;
+  const uint64_t literal =
+      part_index == no_index ? response.bytes.size() : parts_[part_index].position - response.position;
   if (literal > 0) {
     // A piece that is cut in two is held twice.
     uint64_t moved = 0;
@@ -177,7 +179,8 @@ bool Broker::stage_next(uint32_t index) {
       return true;
     }
     const PartitionState* state = log_.partition(part.slot);
-    const auto batch = state != nullptr && state->number == part.number ? log_.find(part.slot, part.next) : std::nullopt;
+    const auto batch =
+        state != nullptr && state->number == part.number ? log_.find(part.slot, part.next) : std::nullopt;
     if (!batch.has_value() || batch->length > part.bytes_left) {
       // Deleted under the consumer's feet: its bytes were promised, so only the connection can be given up.
       notice("a partition was deleted while it was being fetched: connection closed");
@@ -190,8 +193,12 @@ bool Broker::stage_next(uint32_t index) {
         part.bytes_left -= batch->length;
         metrics_.fetch_bytes.add(batch->length);
         return true;
-      case Log::FetchVerdict::reading: connection.reading = true; return false;
-      case Log::FetchVerdict::busy: list_pump(index); return false;
+      case Log::FetchVerdict::reading:
+        connection.reading = true;
+        return false;
+      case Log::FetchVerdict::busy:
+        list_pump(index);
+        return false;
       case Log::FetchVerdict::damaged:
         notice("a batch on the drive does not match its checksum: fetch refused, connection closed");
         count_error(kafka::ErrorCode::CORRUPT_MESSAGE);

@@ -80,9 +80,9 @@ void Broker::fail_lost(Response& response) {
   int32_t correlation_id = 0;
   scratch_.reset();
   const PieceRange frame = response.bytes.range();
-  const auto status = kafka::decode_response(
-      frame.slice(kafka::frame_length_bytes, frame.size() - kafka::frame_length_bytes), response.version, scratch_,
-      correlation_id, message);
+  const auto status =
+      kafka::decode_response(frame.slice(kafka::frame_length_bytes, frame.size() - kafka::frame_length_bytes),
+                             response.version, scratch_, correlation_id, message);
   check(status == kafka::DecodeStatus::ok, "our own response does not decode", static_cast<int>(status));
   for (auto& topic : message.topics) {
     for (auto& partition : topic.partitions) {
@@ -259,7 +259,8 @@ void Broker::on_control(ToLane&& message, Nanoseconds now, Milliseconds wall_ms)
   now_ = now;
   wall_ms_ = wall_ms;
   switch (message.kind) {
-    case ToLaneKind::view: return apply_view(std::move(message.view));
+    case ToLaneKind::view:
+      return apply_view(std::move(message.view));
     case ToLaneKind::stop:
       stopping_ = true;
       port_.stop_accepting();
@@ -278,7 +279,8 @@ void Broker::on_control(ToLane&& message, Nanoseconds now, Milliseconds wall_ms)
       return;
     }
     case ToLaneKind::admin_reply:
-    case ToLaneKind::topics_ensured: break;
+    case ToLaneKind::topics_ensured:
+      break;
   }
   const auto index = static_cast<uint32_t>(message.token & UINT32_MAX);
   if (index >= config_.connections_max) return;

@@ -23,9 +23,9 @@ namespace penstock {
 struct SimStreamsConfig {
   uint64_t seed = 1;
   uint32_t streams_max = 64;
-  uint32_t segment_bytes = 1448;             // of a piece; some are smaller
+  uint32_t segment_bytes = 1448;              // of a piece; some are smaller
   Nanoseconds delay_max_ns = millisecond_ns;  // one way, for each write
-  uint64_t send_window_bytes = 64 * KiB;     // sent and not yet taken by the peer
+  uint64_t send_window_bytes = 64 * KiB;      // sent and not yet taken by the peer
 };
 
 class SimStreams {
@@ -82,10 +82,10 @@ class SimStreams {
   };
   struct Stream {
     bool used = false;
-    bool opened = false;          // the node has been told
-    bool closed_told = false;     // the node has been told that it is over
-    bool node_closing = false;    // close(): after all has left
-    bool node_gone = false;       // closed or aborted by the node
+    bool opened = false;        // the node has been told
+    bool closed_told = false;   // the node has been told that it is over
+    bool node_closing = false;  // close(): after all has left
+    bool node_gone = false;     // closed or aborted by the node
     bool peer_finished = false;
     bool peer_finished_told = false;
     bool peer_reset = false;
@@ -96,15 +96,17 @@ class SimStreams {
     uint64_t credit = 0;
     std::deque<Chunk> to_node;
     std::deque<Chunk> to_peer;
-    uint64_t unread = 0;          // bytes in to_peer
-    std::deque<Piece> sending;    // one for each chunk of to_peer, until the peer has taken it
+    uint64_t unread = 0;        // bytes in to_peer
+    std::deque<Piece> sending;  // one for each chunk of to_peer, until the peer has taken it
     uint32_t taken_by_peer = 0;
   };
 
   bool next_event(StreamEvent& event);
   bool event_of(uint32_t index, StreamEvent& event);
   void drop_all(Stream& stream);
-  Nanoseconds delay() { return static_cast<Nanoseconds>(random_.below(static_cast<uint64_t>(config_.delay_max_ns) + 1)); }
+  Nanoseconds delay() {
+    return static_cast<Nanoseconds>(random_.below(static_cast<uint64_t>(config_.delay_max_ns) + 1));
+  }
   Stream* find(StreamId id);
 
   const SimStreamsConfig config_;

@@ -61,7 +61,8 @@ TEST(BufferAllocator, GivesDisjointBuffersAndJoinsThemAgain) {
       held.push_back({buffer, got});
     } else if (!held.empty()) {
       const size_t which = random() % held.size();
-      for (uint32_t unit = 0; unit < 1u << held[which].order; ++unit) used[held[which].buffer.value - 100 + unit] = false;
+      for (uint32_t unit = 0; unit < 1u << held[which].order; ++unit)
+        used[held[which].buffer.value - 100 + unit] = false;
       allocator.free(held[which].buffer, held[which].order);
       held[which] = held.back();
       held.pop_back();

@@ -10,7 +10,9 @@ namespace penstock {
 namespace {
 
 struct PieceTest : testing::Test {
-  PieceTest() { std::iota(reinterpret_cast<uint8_t*>(bytes.data()), reinterpret_cast<uint8_t*>(bytes.data()) + 4096, 0); }
+  PieceTest() {
+    std::iota(reinterpret_cast<uint8_t*>(bytes.data()), reinterpret_cast<uint8_t*>(bytes.data()) + 4096, 0);
+  }
   ~PieceTest() override {
     list.clear(pool, [&](BufferIndex) { ++released; });
     EXPECT_EQ(pool.free_count(), pool.chunk_count());
@@ -67,7 +69,8 @@ TEST_F(PieceTest, DroppingReleasesEveryPieceOnce) {
 TEST_F(PieceTest, RefusesWhenThePoolIsEmpty) {
   PiecePool one(1);
   PieceList small;
-  for (uint32_t i = 0; i < PieceChunk::capacity; ++i) ASSERT_TRUE(small.push_back(one, {bytes.data(), 1, BufferIndex(0)}));
+  for (uint32_t i = 0; i < PieceChunk::capacity; ++i)
+    ASSERT_TRUE(small.push_back(one, {bytes.data(), 1, BufferIndex(0)}));
   EXPECT_FALSE(small.push_back(one, {bytes.data(), 1, BufferIndex(0)}));
   EXPECT_EQ(small.size(), uint64_t{PieceChunk::capacity});
   small.clear(one, [](BufferIndex) {});

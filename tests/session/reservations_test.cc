@@ -70,7 +70,8 @@ TEST(Reservations, RandomLivesNeverExceedTheBudgetAndAlwaysMove) {
     } else if (reservations.waits(connection)) {
       if (random() % 4 == 0) reservations.stop_waiting(connection);
     } else {
-      const auto grant = reservations.request(connection, 1 + random() % 100, random() % 2 ? Class::proven : Class::newcomer);
+      const auto grant =
+          reservations.request(connection, 1 + random() % 100, random() % 2 ? Class::proven : Class::newcomer);
       if (grant.cost > 0) granted[connection] = grant;
     }
     Reservations::Grant grant;

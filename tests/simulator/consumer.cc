@@ -120,7 +120,8 @@ void Consumer::take_batches(const std::vector<std::byte>& records) {
     const size_t size = kafka::batch_length_prefix_bytes + static_cast<size_t>(int32_t{header.batch_length});
     check(records.size() - at >= size, "fetched half a batch");
     const std::byte* batch = records.data() + at;
-    check(crc32c(0, batch + kafka::batch_crc_start, size - kafka::batch_crc_start) == header.crc, "CRC of a fetched batch");
+    check(crc32c(0, batch + kafka::batch_crc_start, size - kafka::batch_crc_start) == header.crc,
+          "CRC of a fetched batch");
     check(header.base_offset == next_offset_, "offsets are not dense", header.base_offset,
           static_cast<long long>(next_offset_));
     SeenBatch seen;
@@ -131,7 +132,8 @@ void Consumer::take_batches(const std::vector<std::byte>& records) {
     const std::string_view text(reinterpret_cast<const char*>(batch) + sizeof header, size - sizeof header);
     // Behind the 'p' of a label stands a digit; a varint that happens to be 'p' is followed by none.
     size_t label = text.find('p');
-    while (label + 1 < text.size() && (text[label + 1] < '0' || text[label + 1] > '9')) label = text.find('p', label + 1);
+    while (label + 1 < text.size() && (text[label + 1] < '0' || text[label + 1] > '9'))
+      label = text.find('p', label + 1);
     check(label != std::string_view::npos, "a batch without label");
     seen.label = std::string(text.substr(label, text.find(':', label) + 1 - label));
     next_offset_ = header.base_offset + header.last_offset_delta + 1;

@@ -15,7 +15,7 @@ struct SeenBatch {
   int64_t base_offset = 0;
   int32_t record_count = 0;
   int64_t producer_id = -1;
-  std::string label;       // of the first record: "p<producer>-<batch>:"
+  std::string label;  // of the first record: "p<producer>-<batch>:"
   std::vector<std::byte> bytes;
 };
 

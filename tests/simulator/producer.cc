@@ -75,10 +75,17 @@ bool Producer::receive(std::span<SimStreams* const> streams, Nanoseconds now) {
     if (!frame.has_value()) break;
     busy = true;
     switch (state_) {
-      case State::idle: break;
-      case State::locating: on_located(*frame, streams, now); break;
-      case State::identifying: on_identified(*frame, now); break;
-      case State::producing: on_produced(*frame, now); break;
+      case State::idle:
+        break;
+      case State::locating:
+        on_located(*frame, streams, now);
+        break;
+      case State::identifying:
+        on_identified(*frame, now);
+        break;
+      case State::producing:
+        on_produced(*frame, now);
+        break;
     }
   }
   return busy;

@@ -92,8 +92,7 @@ class Connection {
 template <class Message>
 class Decoded {
  public:
-  Decoded(const Frame& frame, kafka::Version version)
-      : memory_(256 * 1024), scratch_(memory_), pieces_(frame.bytes) {
+  Decoded(const Frame& frame, kafka::Version version) : memory_(256 * 1024), scratch_(memory_), pieces_(frame.bytes) {
     int32_t correlation_id = 0;
     const auto status = kafka::decode_response(pieces_.range(), version, scratch_, correlation_id, message);
     check(status == kafka::DecodeStatus::ok, "simulated client: response does not decode", static_cast<int>(status));

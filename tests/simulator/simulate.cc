@@ -14,11 +14,10 @@ volatile uint64_t seed_under_way = 0;
 
 void name_the_seed(int) {
   char line[160];
-  const int length = std::snprintf(line, sizeof line,
-                                   "\nFAILED seed %llu. Again, line by line: simulate --seeds %llu..%llu --trace\n",
-                                   static_cast<unsigned long long>(seed_under_way),
-                                   static_cast<unsigned long long>(seed_under_way),
-                                   static_cast<unsigned long long>(seed_under_way));
+  const int length =
+      std::snprintf(line, sizeof line, "\nFAILED seed %llu. Again, line by line: simulate --seeds %llu..%llu --trace\n",
+                    static_cast<unsigned long long>(seed_under_way), static_cast<unsigned long long>(seed_under_way),
+                    static_cast<unsigned long long>(seed_under_way));
   std::fflush(stdout);
   std::fwrite(line, 1, static_cast<size_t>(length), stderr);
   std::signal(SIGABRT, SIG_DFL);
@@ -56,11 +55,12 @@ int main(int argc, char** argv) {
     sum.trace_hash = sum.trace_hash * 31 + one.trace_hash;
     if (trace || (seed - first + 1) % 1000 == 0 || seed == last) {
       const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      std::printf("seed %llu: %llu lives, %u crashes, %llu acknowledged, %llu errors answered, %llu drive errors, "
-                  "%.0f simulated s in %.1f s, trace %016llx\n",
-                  seed, seed - first + 1, sum.crashes, static_cast<unsigned long long>(sum.acknowledged),
-                  static_cast<unsigned long long>(sum.storage_errors), static_cast<unsigned long long>(sum.drive_errors),
-                  static_cast<double>(sum.simulated_ns) / 1e9, seconds, static_cast<unsigned long long>(sum.trace_hash));
+      std::printf(
+          "seed %llu: %llu lives, %u crashes, %llu acknowledged, %llu errors answered, %llu drive errors, "
+          "%.0f simulated s in %.1f s, trace %016llx\n",
+          seed, seed - first + 1, sum.crashes, static_cast<unsigned long long>(sum.acknowledged),
+          static_cast<unsigned long long>(sum.storage_errors), static_cast<unsigned long long>(sum.drive_errors),
+          static_cast<double>(sum.simulated_ns) / 1e9, seconds, static_cast<unsigned long long>(sum.trace_hash));
       std::fflush(stdout);
     }
   }

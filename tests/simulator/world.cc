@@ -139,7 +139,8 @@ void World::start_node(bool faults) {
     log.random_seed = random_.next();
     lanes_.push_back(std::make_unique<SimLane>(i, random_.next(), units_, drive, std::move(images_[i]), log));
     note("lane " + std::to_string(i) + " starts: " + lanes_.back()->log.recovery_report());
-    check(lanes_.back()->log.state() != LogState::read_only, "recovery calls a crash damage", static_cast<long long>(seed_));
+    check(lanes_.back()->log.state() != LogState::read_only, "recovery calls a crash damage",
+          static_cast<long long>(seed_));
   }
   control_->start();
 }
@@ -254,7 +255,8 @@ WorldSummary World::run() {
   for (uint32_t life = 0; life < lives; ++life) {
     start_node(true);
     // Sometimes right away: two crashes in a row.
-    const Nanoseconds length = random_.one_in(4) ? random_.below(2 * millisecond_ns) : random_.below(400 * millisecond_ns);
+    const Nanoseconds length =
+        random_.one_in(4) ? random_.below(2 * millisecond_ns) : random_.below(400 * millisecond_ns);
     run_until(now_ + static_cast<Nanoseconds>(length));
     if (random_.one_in(5))
       stop_node();
