@@ -35,12 +35,11 @@ constexpr uint64_t inflight_bytes_limit = 4 * MiB;
 // A commit has a header of its own: below this size headers alone would take a few percent of the drive.
 constexpr uint32_t commit_bytes_floor = 128 << 10;
 
-constexpr double same_cpu = 1.03;   // a gather may cost this much more CPU than a copy and still be preferred
-constexpr double same_time = 1.25;  // and take this much longer
-// Time alone is no proof on a busy machine: a gather is given up for it only when it also became this many times the
-// commands, or nobody counts them.
-constexpr uint64_t same_commands = 2;
-constexpr double busy_enough = 0.94;  // of the best rate seen
+constexpr double same_cpu = 1.03;  // a gather may cost this much more CPU than a copy and still be preferred
+// More commands are what makes a gather slow on a drive; they are counted, since time on a busy machine proves little.
+constexpr uint64_t same_commands = 2;  // it may become this many times the commands of a copy
+constexpr double same_time = 1.25;     // and where nobody counts them, take this much longer
+constexpr double busy_enough = 0.94;   // of the best rate seen
 constexpr int rounds_min = 3;
 
 Nanoseconds clock_ns(clockid_t clock) {
@@ -74,10 +73,10 @@ class Trial {
     uint32_t size = 0;
     Cost gather, copy;
     bool gather_wins() const {
-      const bool slower = static_cast<double>(gather.wall) > same_time * static_cast<double>(copy.wall);
-      const bool more_commands = gather.commands == UINT64_MAX || copy.commands == UINT64_MAX ||
-                                 gather.commands > same_commands * copy.commands;
-      return static_cast<double>(gather.cpu) <= same_cpu * static_cast<double>(copy.cpu) && !(slower && more_commands);
+      if (static_cast<double>(gather.cpu) > same_cpu * static_cast<double>(copy.cpu)) return false;
+      const bool counted = gather.commands != UINT64_MAX && copy.commands != UINT64_MAX;
+      return counted ? gather.commands <= same_commands * copy.commands
+                     : static_cast<double>(gather.wall) <= same_time * static_cast<double>(copy.wall);
     }
   };
 
@@ -189,11 +188,14 @@ void Trial::find_copybreak(TrialResult& result, Nanoseconds budget_ns) {
   for (const PieceCosts& cost : costs) {
     char line[160];
     const auto us = [](Nanoseconds ns) { return static_cast<double>(ns) / 1e3; };
-    std::snprintf(line, sizeof line,
-                  "  pieces of %6u: gather %6.0f us (CPU %5.0f, %s commands), copy %6.0f us (CPU %5.0f)%s\n", cost.size,
-                  us(cost.gather.wall), us(cost.gather.cpu),
-                  cost.gather.commands == UINT64_MAX ? "uncounted" : std::to_string(cost.gather.commands).c_str(),
-                  us(cost.copy.wall), us(cost.copy.cpu), cost.gather_wins() ? "" : "  -> copy");
+    const auto counted = [](uint64_t commands) {
+      return commands == UINT64_MAX ? std::string("uncounted") : std::to_string(commands);
+    };
+    std::snprintf(
+        line, sizeof line,
+        "  pieces of %6u: gather %6.0f us (CPU %5.0f, commands %s), copy %6.0f us (CPU %5.0f, commands %s)%s\n",
+        cost.size, us(cost.gather.wall), us(cost.gather.cpu), counted(cost.gather.commands).c_str(), us(cost.copy.wall),
+        us(cost.copy.cpu), counted(cost.copy.commands).c_str(), cost.gather_wins() ? "" : "  -> copy");
     result.report += line;
   }
 }
