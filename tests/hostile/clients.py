@@ -69,25 +69,18 @@ def reset_while_fetching(site: Site) -> None:
         connection.reset()
 
 
-@case("50 clients that fetch 100 MB and read nothing")
-def stopped_readers(site: Site) -> None:
-    topic, batches = "cold", 100
-    site.cluster.create_topic(topic, 1)
-    leader = site.cluster.leader(topic, 0)
+def stopped_readers(site: Site, count: int, seconds: float) -> None:
+    """Their answers wait; nobody else does, and the node's memory is where it was."""
     made = batch.batch_of_size(MIB - 1000, b"C")
-    for _ in range(batches):
-        leader.send(kafka.PRODUCE, kafka.produce_body(topic, 0, made))
-    for _ in range(batches):
-        assert kafka.read_produced(leader.receive()[1]).error == kafka.NONE
-
+    fill_cold_topic(site, made)
     site.honest.check()
     before = site.node.rss_bytes() if site.is_node else 0
-    readers = [kafka.Connection(site.cluster.address_of(topic, 0), 30, receive_buffer=64 << 10) for _ in range(50)]
+    readers = [kafka.Connection(site.cluster.address_of(COLD, 0), 30, receive_buffer=64 << 10) for _ in range(count)]
     try:
         for reader in readers:
-            for first in (0, 50):
-                reader.send(kafka.FETCH, kafka.fetch_body(topic, 0, first, bytes_max=100 * MIB))
-        until = time.monotonic() + 3
+            for first in (0, COLD_BATCHES // 2):
+                reader.send(kafka.FETCH, kafka.fetch_body(COLD, 0, first, bytes_max=100 * MIB))
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
             site.honest.check()
         if site.is_node:
@@ -99,10 +92,53 @@ def stopped_readers(site: Site) -> None:
             fetched = kafka.read_fetched(readers[0].receive()[1])
             assert fetched.error == kafka.NONE
             taken += sum(1 for _ in whole_batches(fetched.records, made))
-        assert taken >= 50, f"only {taken} batches came"
+        assert taken >= COLD_BATCHES // 2, f"only {taken} batches came"
     finally:
         for reader in readers:
             reader.close()
+
+
+COLD, COLD_BATCHES = "cold", 100
+
+
+def fill_cold_topic(site: Site, made: bytes) -> None:
+    """100 MB, more than the node keeps in memory."""
+    site.cluster.create_topic(COLD, 1)
+    if site.stored(COLD) >= COLD_BATCHES:
+        return
+    leader = site.cluster.leader(COLD, 0)
+    for _ in range(COLD_BATCHES):
+        leader.send(kafka.PRODUCE, kafka.produce_body(COLD, 0, made))
+    for _ in range(COLD_BATCHES):
+        assert kafka.read_produced(leader.receive()[1]).error == kafka.NONE
+
+
+@case("a client that fetches 100 MB and reads nothing")
+def stopped_reader(site: Site) -> None:
+    stopped_readers(site, 1, 2)
+
+
+@case("50 clients that fetch 100 MB each and read nothing")
+def many_stopped_readers(site: Site) -> None:
+    stopped_readers(site, 50, 3)
+
+
+@case("20 clients that ask and ask and never read an answer")
+def never_reading(site: Site) -> None:
+    ask = frame(kafka.METADATA, 4, 1, kafka.array([kafka.text("abused")] * 50) + kafka.i8(0)) * 50
+    clients = [site.connect(receive_buffer=4096) for _ in range(20)]
+    for client in clients:
+        client.socket.setblocking(False)
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        for client in clients:
+            try:
+                client.socket.send(ask)
+            except BlockingIOError:
+                pass
+        site.honest.check()
+    for client in clients:
+        client.close()
 
 
 def whole_batches(records: bytes, made: bytes):

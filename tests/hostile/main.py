@@ -25,9 +25,17 @@ def main() -> int:
     for name, run in cases:
         if options.only not in name:
             continue
+        failed_before = tally.failed
         with tally.case(name):
             run(site)
             site.honest.check()
+        if node.alive() and tally.failed > failed_before:
+            try:
+                site.honest.begin_again()
+            except OSError as error:
+                print(f"after that nobody is served: {error!r}; the node's log:\n{node.last_words()}")
+                tally.record(False, "the node serves")
+                return tally.close()
         if not node.alive():
             print(f"the node ended with status {node.process.returncode}; last words:\n{node.last_words()}")
             tally.record(False, "the node is alive")

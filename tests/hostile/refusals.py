@@ -46,7 +46,7 @@ def check_refusals(tally: Tally, running: Node) -> None:
     refused("admin port in use", {"admin_port": running.admin_port}, str(running.admin_port), "in use")
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
-        refused("port in use by another program", {"port": taken, "lanes": 1}, str(taken), "in use")
+        refused("port in use by another program", {"port": taken - 1}, str(taken), "in use")
 
     file = home / "file"
     file.write_text("")

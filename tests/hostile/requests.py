@@ -188,3 +188,35 @@ def bad_without_acks(site: Site) -> None:
     bad = bytearray(batch.batch([b"x"]))
     bad[-2] ^= 1
     site.closes(frame(kafka.PRODUCE, 7, 1, kafka.produce_body("abused", 0, bytes(bad), acks=0)))
+
+
+@case("fetches with odd limits are answered")
+def odd_fetches(site: Site) -> None:
+    with site.connect() as connection:
+        for wait_ms, bytes_min, bytes_max, partition_max in ((0, 1, 0, 0), (-5, 1, 1000, 1000), (10, INT_MAX, 1000, 1000),
+                                                             (0, -1, -1, -1), (0, 0, INT_MAX, INT_MAX), (0, 1, 1, 1)):
+            body = (i32(-1) + i32(wait_ms) + i32(bytes_min) + i32(bytes_max) + i8(0) +
+                    array([text("abused") + array([i32(0) + i64(0) + i32(partition_max)])]))
+            fetched = kafka.read_fetched(connection.call(kafka.FETCH, body))
+            assert fetched.error == kafka.NONE, f"error {fetched.error}"
+        for offset in (-1, 1 << 60, -(1 << 63), (1 << 63) - 1):
+            assert kafka.fetch(connection, "abused", 0, offset).error == 1, f"offset {offset}"  # OFFSET_OUT_OF_RANGE
+
+
+@case("topics that cannot be created")
+def impossible_topics(site: Site) -> None:
+    with site.connect() as connection:
+        for name, partitions, errors in (("", 1, (17,)), ("..", 1, (17,)), ("a/b", 1, (17,)), ("x" * 250, 1, (17,)),
+                                         ("zero", 0, (37,)), ("minus", -5, (37,)),
+                                         ("huge", INT_MAX, (37, 44)), ("abused", 1, (36,))):
+            error = kafka.create_topic(connection, name, partitions)
+            assert error in errors, f"{name[:10]!r} with {partitions} partitions: error {error}, expected {errors}"
+
+
+@case("metadata of 20,000 topics that do not exist")
+def much_metadata(site: Site) -> None:
+    with site.connect() as connection:
+        connection.socket.settimeout(20)
+        answer = kafka.metadata(connection, [f"absent-{i}" for i in range(20_000)])
+        assert set(answer.errors.values()) == {kafka.UNKNOWN_TOPIC_OR_PARTITION}
+        assert len(answer.errors) == 20_000

@@ -78,12 +78,20 @@ class Honest:
     """One connection to each broker, kept from beginning to end, so any harm done to it shows."""
 
     def __init__(self, node: Node):
-        self.cluster = kafka.Cluster(node.bootstrap)
-        self.cluster.create_topic("honest", PARTITIONS)
-        self.next = dict.fromkeys(range(PARTITIONS), 0)
-        self.turn = 0
+        self.node = node
+        self.begin()
         # A small request and one that needs memory reserved for it.
         self.batches = [batch.batch([b"small"]), batch.batch_of_size(100_000, b"L")]
+
+    def begin(self) -> None:
+        self.cluster = kafka.Cluster(self.node.bootstrap)
+        self.cluster.create_topic("honest", PARTITIONS)
+        self.next = {p: kafka.end_offset(self.cluster.leader("honest", p), "honest", p)[1] for p in range(PARTITIONS)}
+
+    def begin_again(self) -> None:
+        """After a case that did harm, so that the next one is judged by what it does."""
+        self.close()
+        self.begin()
 
     def check(self) -> None:
         for partition in range(PARTITIONS):

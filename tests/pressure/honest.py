@@ -5,7 +5,7 @@ from collections import deque
 
 from tests.wire import batch, kafka
 
-BATCH_BYTES = 256 << 10
+BATCH_BYTES = 64 << 10  # large enough to need a reservation, so it is in the crowd's way
 DEPTH = 4
 
 

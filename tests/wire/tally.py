@@ -27,8 +27,7 @@ class Tally:
         except Skip as why:
             print(f"skip  {name}: {why}", flush=True)
         except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            self.record(False, name, f"{type(error).__name__}: {error} ({where.filename.rpartition('/')[2]}:{where.lineno})")
+            self.record(False, name, f"{type(error).__name__}: {error} ({place_of(error)})")
         else:
             took = time.monotonic() - began
             self.record(True, name, f"{took:.1f} s" if took >= 1 else "")
@@ -37,3 +36,10 @@ class Tally:
         """Prints the closing line; returns the exit status."""
         print(f"{self.passed} passed, {self.failed} failed")
         return self.failed > 0
+
+
+def place_of(error: Exception) -> str:
+    """Where in the test it happened, and not where in the helpers here."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    frame = next((f for f in reversed(frames) if "/tests/wire/" not in f.filename), frames[-1])
+    return f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
