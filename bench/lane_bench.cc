@@ -8,7 +8,6 @@
 // Counters: payload bytes a second; written and copied bytes for each byte of payload; commits, and writes for each.
 #include <benchmark/benchmark.h>
 
-#include <array>
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
@@ -16,13 +15,12 @@
 
 #include "bench/memory_streams.h"
 #include "bench/null_drive.h"
-#include "dataplane/kafka/messages/produce.h"
+#include "bench/produce_frame.h"
 #include "dataplane/lane.h"
 #include "drivers/uring/arena_memory.h"
 #include "drivers/uring/drive_units.h"
 #include "drivers/uring/uring_drive.h"
 #include "storage/crc/crc32c.h"
-#include "tests/kafka/batch_builder.h"
 
 namespace penstock {
 namespace {
@@ -30,55 +28,9 @@ namespace {
 constexpr uint64_t arena_bytes = 512 * MiB;
 constexpr uint32_t log_units = 96 * MiB / arena_unit_bytes, send_units = 16 * MiB / arena_unit_bytes;
 
-struct Frame {
-  std::vector<std::byte> bytes;
-  uint32_t batch_position = 0;
-  uint32_t batch_bytes = 0;
-};
-
-// A Produce request, version 9, for partition 0 of topic "bench", with one batch of 1 KiB records.
-Frame make_frame(uint32_t batch_bytes) {
-  kafka::BatchBuilder builder;
-  const std::string value(std::min<uint32_t>(batch_bytes, 1024) - 32, 'x');
-  for (uint32_t bytes = 0; bytes + value.size() < batch_bytes; bytes += static_cast<uint32_t>(value.size()) + 8) {
-    builder.add(1'700'000'000'000, std::nullopt, value);
-  }
-  const std::vector<std::byte> batch = builder.build(crc32c);
-  kafka::ProduceRequest request;
-  std::array<kafka::ProduceRequest::Topic, 1> topics;
-  std::array<kafka::ProduceRequest::Partition, 1> partitions;
-  topics[0].name = "bench";
-  partitions[0].records = kafka::Records::external(batch.size());
-  topics[0].partitions = kafka::Slice<kafka::ProduceRequest::Partition>(std::span(partitions));
-  request.topics = kafka::Slice<kafka::ProduceRequest::Topic>(std::span(topics));
-  request.acks = -1;
-  std::array<std::byte, 512> out;
-  std::array<kafka::Splice, 1> splices;
-  const auto encoded = kafka::encode_request({kafka::ApiKey::produce, 9, 1, "bench"}, request, out, splices);
-  check(encoded.has_value() && encoded->splices.size() == 1, "bench: request");
-  Frame frame;
-  frame.batch_position = encoded->splices[0].position;
-  frame.batch_bytes = static_cast<uint32_t>(batch.size());
-  frame.bytes.assign(encoded->bytes.begin(), encoded->bytes.begin() + frame.batch_position);
-  frame.bytes.insert(frame.bytes.end(), batch.begin(), batch.end());
-  frame.bytes.insert(frame.bytes.end(), encoded->bytes.begin() + frame.batch_position, encoded->bytes.end());
-  return frame;
-}
-
-std::shared_ptr<const CatalogView> make_view() {
-  auto topic = std::make_shared<TopicView>();
-  topic->name = "bench";
-  topic->id.bytes[0] = 1;
-  topic->settings.max_message_bytes = 16 << 20;
-  topic->partitions.push_back({PartitionNumber(1), 0, PartitionSlot(0), 0});
-  auto view = std::make_shared<CatalogView>();
-  view->version = 1;
-  view->brokers.push_back({0, "localhost", 9092});
-  view->topics.push_back(topic);
-  view->by_name.emplace("bench", topic.get());
-  view->by_id.emplace(topic->id, topic.get());
-  return view;
-}
+using bench::Frame;
+using bench::make_frame;
+using bench::make_view;
 
 template <class D>
 struct Bench {
