@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -28,6 +29,8 @@ class Node:
         """The home directory is temporary, below `parent` if that is given."""
         self.home = Path(tempfile.mkdtemp(prefix="penstock-test-", dir=parent))
         atexit.register(self.remove)
+        # A test that is told to end, by a time limit for example, must not leave its node behind.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         self.lanes = lanes
         self.binary = binary
         self.port = free_ports(lanes)
