@@ -4,8 +4,9 @@
     make_corpus.py vectors.txt corpus/request            the vectors of tests/kafka/vectors
     make_corpus.py --frames capture.bin corpus/request   what a real client sent
 
-To capture a client: let it talk to a broker through `socat -r capture.bin TCP-LISTEN:9092,fork TCP:broker:9092`, one
-connection per file. The file is then a row of frames: length, key, version, correlation id, client id, body.
+A capture is a row of frames: length, key, version, correlation id, client id, body. capture.py makes one; so does
+`socat -r capture.bin TCP-LISTEN:9092,fork TCP:broker:9092`, one connection per file. Of the header only key and version
+go into the seed. Seeds from captures are called sent-*.
 """
 import hashlib
 import pathlib
@@ -26,8 +27,8 @@ def seed(index, response, version, body):
     return bytes([index | (0x80 if response else 0), version - oldest, pieces]) + body
 
 
-def write(folder, data):
-    (folder / hashlib.sha1(data).hexdigest()[:16]).write_bytes(data)
+def write(folder, prefix, data):
+    (folder / (prefix + hashlib.sha1(data).hexdigest()[:16])).write_bytes(data)
 
 
 def from_vectors(path):
@@ -46,8 +47,10 @@ def from_frames(path):
     data = pathlib.Path(path).read_bytes()
     keys = {api[1]: i for i, api in enumerate(APIS)}
     at = 0
-    while at + 4 <= len(data):
-        (length,) = struct.unpack_from(">i", data, at)
+    while at < len(data):
+        (length,) = struct.unpack_from(">i", data.ljust(at + 4, b"\0"), at)
+        if not 0 <= length <= len(data) - at - 4:
+            sys.exit(f"{path}: no frame at byte {at}: length {length}")
         frame = data[at + 4:at + 4 + length]
         at += 4 + length
         if len(frame) < 10:
@@ -58,8 +61,12 @@ def from_frames(path):
         _, _, oldest, newest, flexible = APIS[keys[key]]
         if not oldest <= version <= newest:
             continue
-        # The header's tags are taken to be absent, as every known client leaves them.
-        start = 10 + max(client, 0) + (1 if version >= flexible else 0)
+        start = 10 + max(client, 0)
+        if version >= flexible:
+            # No known client tags the header.
+            if frame[start:start + 1] != b"\0":
+                continue
+            start += 1
         yield seed(keys[key], False, version, frame[start:])
 
 
@@ -68,7 +75,7 @@ def main():
     source, folder = sys.argv[-2], pathlib.Path(sys.argv[-1])
     folder.mkdir(parents=True, exist_ok=True)
     for data in from_frames(source) if frames else from_vectors(source):
-        write(folder, data)
+        write(folder, "sent-" if frames else "", data)
 
 
 main()
