@@ -144,6 +144,8 @@ class Lane {
     metrics_.inflight_bytes.set(log.inflight_bytes);
     metrics_.resident_bytes.set(log.resident_bytes);
     metrics_.log_state.set(static_cast<uint64_t>(log_.state()));
+    if constexpr (requires { streams_.statistics().refused; })
+      metrics_.connections_refused.set(streams_.statistics().refused);
     metrics_.polls.add(1);
   }
 

@@ -45,7 +45,7 @@ struct alignas(64) LaneMetrics {
   Counter payload_bytes, payload_bytes_copied, written_bytes, commits, writes, flushes, write_errors;
   Counter read_bytes, reads, resident_hits, inflight_bytes, resident_bytes;
   // connections and requests
-  Counter connections, connections_accepted, connections_closed_idle, connections_closed_stalled;
+  Counter connections, connections_accepted, connections_closed_idle, connections_closed_stalled, connections_closed_slow;
   Counter connections_refused, connections_closed_malformed;
   Counter requests, records, fetch_bytes;
   Counter reserved_bytes, reservations_waiting, receive_bytes_held;

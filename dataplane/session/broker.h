@@ -38,6 +38,7 @@ struct BrokerConfig {
   uint64_t send_bytes = 16 * MiB;             // bytes given to streams and not sent yet, over all connections
   Nanoseconds idle_max_ns = 600 * second_ns;  // connections.max.idle.ms
   Nanoseconds stall_max_ns = 30 * second_ns;  // a request without progress for this long is closed
+  Nanoseconds slow_reader_ns = 1 * second_ns;  // who takes nothing for so long gives way when others wait for memory
 };
 
 // What a handler made of a request.
@@ -154,6 +155,7 @@ class Broker {
   void forget(uint32_t index);
   void sweep();
   void check_idle(uint32_t index);
+  void relieve();
 
   // dispatch.cc
   Outcome dispatch(RequestContext& context);
@@ -213,7 +215,10 @@ class Broker {
   std::vector<uint32_t> pump_next_;
   uint64_t unsent_bytes_ = 0;
   Nanoseconds next_sweep_ = 0;
-  uint32_t sweep_from_ = 0;
+  Nanoseconds sweep_interval_ns_ = second_ns;
+  bool send_pressure_ = false;  // somebody waited for what readers hold, since relieve() last looked
+  Nanoseconds next_relief_ = 0;
+  uint64_t receive_bytes_all_ = 0;
 
   struct ProducerIds {
     int64_t next = 0;

@@ -94,7 +94,8 @@ struct Connection {
   Nanoseconds request_started_at = 0;  // when the first byte of the request at the front came
   Nanoseconds last_received_at = 0;
   Nanoseconds last_active_at = 0;  // a whole request came or a response left
-  Nanoseconds last_sent_at = 0;
+  Nanoseconds last_sent_at = 0;    // bytes left, or the first response began to wait for that
+  Nanoseconds probed_at = 0;       // the last time progress was asked for
 
   Progress progress;
   Nanoseconds deadline = 0;  // of a blocked fetch

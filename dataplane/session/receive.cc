@@ -16,7 +16,7 @@ namespace penstock {
 
 namespace {
 
-constexpr Nanoseconds sweep_interval_ns = 1 * second_ns;
+constexpr Nanoseconds sweep_interval_max_ns = 1 * second_ns;
 constexpr uint32_t request_bytes_min = 8;  // api key, version, correlation id
 constexpr uint32_t extra_responses = 16'384;
 
@@ -60,6 +60,9 @@ Broker::Broker(const BrokerConfig& config, Log& log, Arena arena, BufferTable& b
       scratch_memory_(std::make_unique_for_overwrite<std::byte[]>(scratch_bytes)),
       scratch_({scratch_memory_.get(), scratch_bytes}),
       encode_memory_(std::make_unique_for_overwrite<std::byte[]>(encode_bytes)) {
+  // A stall is judged by two looks with a probe in between, so they are at most a quarter of it apart.
+  sweep_interval_ns_ = std::clamp(config.stall_max_ns / 4, millisecond_ns, sweep_interval_max_ns);
+  receive_bytes_all_ = port.receive_free();
   wake_list_.reserve(config.connections_max);
   pump_list_.reserve(config.connections_max);
   pump_next_.reserve(config.connections_max);
@@ -85,7 +88,7 @@ void Broker::on_stream(const StreamEvent& event, Nanoseconds now, Milliseconds w
       if (!known) return;
       connection.unsent -= std::min(connection.unsent, event.bytes);
       unsent_bytes_ -= std::min(unsent_bytes_, event.bytes);
-      connection.last_active_at = now;
+      connection.last_active_at = connection.last_sent_at = now;
       list_pump(index);
       return;
     case StreamEventKind::peer_finished:
@@ -111,7 +114,7 @@ void Broker::open(const StreamEvent& event) {
   connection.peer = event.peer;
   connection.last_received_at = connection.last_active_at = connection.last_sent_at = now_;
   index_end_ = std::max(index_end_, index + 1);
-  if (open_count_++ == 0) next_sweep_ = now_ + sweep_interval_ns;
+  if (open_count_++ == 0) next_sweep_ = now_ + sweep_interval_ns_;
   metrics_.connections_accepted.add(1);
   metrics_.connections.set(open_count_);
   allow(index, small_credit_bytes);
@@ -287,10 +290,10 @@ void Broker::forget(uint32_t index) {
   metrics_.connections.set(open_count_);
 }
 
-// Once a second: connections that have been idle, or half-way through a request, for too long.
+// Once a second, or more often: connections that have been idle, or half-way through a request, for too long.
 void Broker::sweep() {
   if (open_count_ == 0 || now_ < next_sweep_) return;
-  next_sweep_ = now_ + sweep_interval_ns;
+  next_sweep_ = now_ + sweep_interval_ns_;
   for (uint32_t index = 0; index < index_end_; ++index) {
     if (connections_[index].state != ConnectionState::free) check_idle(index);
   }
@@ -302,12 +305,17 @@ void Broker::check_idle(uint32_t index) {
                         connection.response_count < responses_per_connection_max && !reservations_.waits(index);
   if (half_way && live(connection)) {
     const Nanoseconds quiet = now_ - connection.last_received_at;
-    if (quiet > config_.stall_max_ns) {
+    // A long receive shows its progress only when it is asked for it: nobody is closed without having been asked.
+    const bool asked = connection.probed_at > connection.last_received_at && connection.probed_at < now_;
+    if (quiet > config_.stall_max_ns && asked) {
       metrics_.connections_closed_stalled.add(1);
       notice("connection from " + address_text(connection.peer) + " closed: a request made no progress");
       return abort(index);
     }
-    if (quiet > config_.stall_max_ns / 2) port_.probe(connection.stream);
+    if (quiet > config_.stall_max_ns / 2) {
+      connection.probed_at = now_;
+      port_.probe(connection.stream);
+    }
     return;
   }
   if (connection.blocked == Blocked::no && !reservations_.waits(index) &&
@@ -315,6 +323,26 @@ void Broker::check_idle(uint32_t index) {
     metrics_.connections_closed_idle.add(1);
     abort(index);
   }
+}
+
+// Somebody waits for memory that responses hold. What has been given to a stream cannot be taken back, so of those who
+// have taken nothing for a while the one that has for longest loses its connection; it may come back and ask again.
+void Broker::relieve() {
+  if (!std::exchange(send_pressure_, false) || now_ < next_relief_) return;
+  next_relief_ = now_ + 10 * millisecond_ns;
+  uint32_t slowest = no_index;
+  for (uint32_t index = 0; index < index_end_; ++index) {
+    const Connection& connection = connections_[index];
+    const bool holds = connection.unsent > 0 || !connection.staged.empty();
+    if (!holds || (connection.state != ConnectionState::open && connection.state != ConnectionState::closing)) continue;
+    if (now_ - connection.last_sent_at < config_.slow_reader_ns) continue;
+    if (slowest == no_index || connection.last_sent_at < connections_[slowest].last_sent_at) slowest = index;
+  }
+  if (slowest == no_index) return;
+  metrics_.connections_closed_slow.add(1);
+  notice("connection from " + address_text(connections_[slowest].peer) +
+         " closed: it takes no responses, and others wait for their memory");
+  abort(slowest);
 }
 
 void Broker::notice(std::string text) {

@@ -112,7 +112,10 @@ void Broker::pump(uint32_t index) {
     if (!offer(index)) break;
   } while (connection.unsent < unsent_per_connection_max && unsent_bytes_ < config_.send_bytes && stage_next(index));
   // Stopped by what all connections share, not by its own stream: it gets its turn again.
-  if (unsent_bytes_ >= config_.send_bytes && connection.first_response != no_index) list_pump(index);
+  if (unsent_bytes_ >= config_.send_bytes && connection.first_response != no_index) {
+    send_pressure_ = true;
+    list_pump(index);
+  }
   if (connection.state == ConnectionState::closing && connection.first_response == no_index &&
       connection.staged.empty()) {
     connection.state = ConnectionState::gone;
@@ -137,6 +140,7 @@ bool Broker::offer(uint32_t index) {
     uint64_t bytes = 0;
     for (size_t i = 0; i < taken; ++i) bytes += pieces[i].length;
     connection.staged.drop_front(pieces_, bytes, [](BufferIndex) {});  // the stream has the references now
+    if (connection.unsent == 0) connection.last_sent_at = now_;
     connection.unsent += bytes;
     unsent_bytes_ += bytes;
     connection.last_active_at = now_;

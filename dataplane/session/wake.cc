@@ -22,6 +22,8 @@ uint32_t Broker::work(Nanoseconds now, Milliseconds wall_ms) {
   done += retry_room();
   grant_waiting();
   sweep();
+  if (room_first_ != no_index && !has_send_memory(send_buffers_.bytes() / 8)) send_pressure_ = true;
+  relieve();
 
   // Receive buffers are never so short that small requests cannot come in: the newest data gives way.
   const uint64_t free = port_.receive_free(), low = config_.receive_bytes / 8;
@@ -38,6 +40,7 @@ uint32_t Broker::work(Nanoseconds now, Milliseconds wall_ms) {
   if (stopping_ && !stopped_) drain();
   metrics_.reserved_bytes.set(reservations_.used());
   metrics_.reservations_waiting.set(reservations_.waiting());
+  metrics_.receive_bytes_held.set(receive_bytes_all_ - std::min(receive_bytes_all_, port_.receive_free()));
   return done;
 }
 

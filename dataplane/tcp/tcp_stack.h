@@ -7,10 +7,11 @@
 //   end_poll()                 acknowledgements that are due are marked
 //   outgoing(), outgoing_taken() ...   until nullptr; the frame stays the same until it is taken
 //
-// The window. allow() moves the right edge, and nothing moves it back. What is advertised is the edge rounded down to
-// the window scale, so it can seem to move left by less than 1 << scale bytes (RFC 7323 2.4); up to the edge itself,
-// everything is accepted. The sum of all edges stays within receive_budget_bytes: what goes beyond opens, first come
-// first served, when others have received.
+// The window. allow() moves the right edge, and nothing moves it back: what is advertised is the edge rounded up to the
+// window scale, so up to edge_overshoot_max bytes can arrive that no credit was given for; they wait here. (Only when
+// rounding has used that up it goes down instead, and the edge seems to move left by less than 1 << scale bytes, as
+// RFC 7323 2.4 allows; what was promised is accepted all the same.) The sum of all edges stays within
+// receive_budget_bytes: what goes beyond opens, first come first served, when others have received.
 //
 // Where buffers go. A delivered piece holds its buffer as Holder::request. Payload shorter than a quarter of a receive
 // buffer is copied behind other short payload of the same stream, so that n bytes never hold more than
@@ -31,14 +32,16 @@
 
 namespace penstock {
 
-class TcpCore;
+namespace tcp {
+class Core;
+}
 
-// For metrics and tests; RFC 9293 3.3.2. Connections in LISTEN, SYN-RECEIVED and TIME-WAIT have no stream.
+// For metrics and tests; RFC 9293 3.3.2. Connections in SYN-RECEIVED, FIN-WAIT-2 (we have closed and
+// that is acknowledged) and TIME-WAIT have no stream and are kept in tables of their own.
 enum class TcpState : uint8_t {
   closed,
   established,
   fin_wait_1,
-  fin_wait_2,
   close_wait,
   closing,
   last_ack,
@@ -95,7 +98,7 @@ class TcpStack {
   void check_invariants() const;
 
  private:
-  std::unique_ptr<TcpCore> core_;
+  std::unique_ptr<tcp::Core> core_;
 };
 
 }  // namespace penstock
