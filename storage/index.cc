@@ -61,6 +61,25 @@ struct LogIndex::Segment {
     if (entry_capacity < wanted) grow(entries, entry_count, entry_capacity, wanted);
     if (strand_capacity < wanted) grow(strands, strand_count, strand_capacity, wanted);
   }
+  // Gives the arrays to `next`, which fills them, and keeps copies that are just large enough: a sealed segment costs
+  // what it holds, and rolling takes no large memory.
+  void pass_arrays_to(Segment& next) {
+    std::swap(entries, next.entries);
+    std::swap(strands, next.strands);
+    std::swap(entry_capacity, next.entry_capacity);
+    std::swap(strand_capacity, next.strand_capacity);
+    keep(next.entries, entries, entry_count, entry_capacity);
+    keep(next.strands, strands, strand_count, strand_capacity);
+  }
+  template <class T>
+  static void keep(const std::unique_ptr<T[]>& from, std::unique_ptr<T[]>& array, uint32_t count, uint32_t& capacity) {
+    const uint32_t wanted = count > 0 ? count : 1;
+    if (array == nullptr || capacity < wanted || capacity > 2 * wanted) {
+      array = std::make_unique_for_overwrite<T[]>(wanted);
+      capacity = wanted;
+    }
+    std::copy_n(from.get(), count, array.get());
+  }
   uint32_t new_entry() {
     if (entry_count == entry_capacity) grow(entries, entry_count, entry_capacity, 2 * entry_capacity);
     return entry_count++;
@@ -184,6 +203,8 @@ void LogIndex::begin_segment(SegmentNumber number) {
   fresh.number = number;
   fresh.entry_count = fresh.strand_count = 0;
   fresh.max_timestamp = -1;
+  if (!live_.empty()) objects_[live_.back()]->pass_arrays_to(fresh);
+  fresh.reserve(entries_max_);
   live_.push_back(object);
 }
 
@@ -191,7 +212,6 @@ uint32_t LogIndex::take_object() {
   const auto object = static_cast<uint32_t>(objects_.size());
   objects_.push_back(std::make_unique<Segment>());
   objects_.back()->object = object;
-  objects_.back()->reserve(entries_max_);
   return object;
 }
 

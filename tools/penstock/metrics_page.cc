@@ -55,7 +55,9 @@ constexpr Metric metrics[] = {
     {"penstock_reserved_bytes", "gauge", "Memory reserved for requests now, by buffer.", &LaneMetrics::reserved_bytes},
     {"penstock_reservations_waiting", "gauge", "Requests that wait for memory now.",
      &LaneMetrics::reservations_waiting},
-    {"penstock_receive_bytes_held", "gauge", "Receive memory in use now, by buffer.", &LaneMetrics::receive_bytes_held},
+    {"penstock_receive_bytes_held", "gauge",
+     "Receive memory in use now, by buffer: requests, what waits for the drive, and the newest records.",
+     &LaneMetrics::receive_bytes_held},
     {"penstock_polls_total", "counter", "Turns of the lane's loop.", &LaneMetrics::polls},
     {"penstock_idle_waits_total", "counter", "Turns after which the lane slept.", &LaneMetrics::idle_waits},
 };
