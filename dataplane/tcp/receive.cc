@@ -1,0 +1,187 @@
+// A segment of a connection that is ESTABLISHED or later: RFC 9293 3.10.7.4, its checks in its order.
+#include <algorithm>
+
+#include "dataplane/tcp/core.h"
+
+namespace penstock::tcp {
+
+void Core::receive(Connection& c, const Segment& segment) {
+  const uint32_t bytes = segment.payload_bytes();
+  const uint32_t room = c.rcv_edge - c.rcv_nxt;
+  // Each reason to leave the fast path on a line of its own; together one branch.
+  const bool slow = (c.state != TcpState::established) |                          //
+                    ((segment.flags() & ~net::flag_psh) != net::flag_ack) |       // SYN, FIN, RST, URG; no ACK
+                    (segment.seq() != c.rcv_nxt) |                                // out of order, or seen before
+                    (segment.ack() != c.snd_una) |                                // acknowledges something
+                    ((uint32_t{segment.window()} << c.snd_scale) != c.snd_wnd) |  // changes our window
+                    (bytes < config_.receive_buffer_bytes / 4) |                  // short, or nothing at all
+                    (bytes > room) |                                              // beyond the right edge
+                    (bytes > c.credit) |                                          // more than the reader wants now
+                    !c.reassembly.empty() |                                       // something waits
+                    (segment.has_timestamps() != c.has_timestamps) |              //
+                    (static_cast<int32_t>(segment.timestamp() - c.ts_recent) < 0 && c.has_timestamps) |  // old (PAWS)
+                    !segment.sacks().empty() |  // reports on what we sent
+                    c.reader_closed |           //
+                    !events_.has_room();
+  if (!slow) [[likely]]
+    return receive_in_order(c, segment);
+
+  if (!timestamp_acceptable(c, segment)) return;                     // RFC 7323 5.3 R1
+  if (!sequence_acceptable(c, segment)) return;                      // first: the sequence number
+  if (segment.has(net::flag_rst)) return receive_reset(c, segment);  // second
+  // Third, security: not used.
+  if (segment.has(net::flag_syn)) {  // fourth: challenged (RFC 5961 4.2)
+    count(TcpCount::drop_syn_in_window);
+    return challenge(c);
+  }
+  if (!segment.has(net::flag_ack)) return count(TcpCount::drop_no_ack);  // fifth
+  c.link = segment.link();
+  c.last_received_at = now_;
+  c.keepalive_probes = 0;
+  remember_timestamp(c, segment);
+  if (!receive_ack(c, segment)) return;
+  // Sixth, urgent data: delivered as any other (RFC 6093 4 discourages more).
+  receive_data(c, segment);  // seventh
+  if (c.state == TcpState::closed) return;
+  receive_fin(c, segment);  // eighth
+}
+
+// The next bytes, and nothing else to do: they go to the reader. Acknowledged at the end of the burst.
+void Core::receive_in_order(Connection& c, const Segment& segment) {
+  const uint32_t bytes = segment.payload_bytes();
+  if (segment.seq() <= c.rcv_acked) {
+    c.ts_recent = segment.timestamp();
+    c.ts_recent_at = now_;
+  }
+  c.link = segment.link();
+  c.last_received_at = now_;
+  c.rcv_nxt += bytes;
+  c.credit -= bytes;
+  edges_bytes_ -= bytes;
+  if (bytes > c.rcv_segment_bytes) c.rcv_segment_bytes = std::min<uint32_t>(bytes, mss_v4_);
+  count(TcpCount::segments_fast_path);
+  count(TcpCount::bytes_received, bytes);
+  for (const Piece& piece : segment.payload().span()) {
+    take_from_frame(piece.buffer, Holder::request);
+    deliver(c, piece);
+  }
+  list(c);
+}
+
+bool Core::timestamp_acceptable(Connection& c, const Segment& segment) {
+  if (!c.has_timestamps || segment.has(net::flag_rst)) return true;  // RFC 7323 5.2: not for RST
+  // 3.2: once negotiated, a segment without them SHOULD be dropped; Linux and we take it, or a middlebox that strips
+  // options could stall a connection.
+  if (!segment.has_timestamps() || static_cast<int32_t>(segment.timestamp() - c.ts_recent) >= 0) return true;
+  // 5.5: after 24 days of silence the clock may have wrapped.
+  constexpr Nanoseconds outdated_ns = 24 * 24 * 3600 * second_ns;
+  if (now_ - c.ts_recent_at > outdated_ns) return true;
+  count(TcpCount::drop_paws);
+  if (segment.payload_bytes() > 0 || segment.has(net::flag_fin)) {
+    c.ack_now = true;
+    list(c);
+  } else {
+    challenge(c);
+  }
+  return false;
+}
+
+// RFC 9293 table 6, with two allowances. A segment without data may lie right at the right edge: that is where a peer
+// that has used all of its window stands (as Linux). A segment that begins at rcv_nxt passes whatever the window, its
+// data is cut off later: 3.10.7.4 wants ACK and RST of it processed when the window is zero.
+bool Core::sequence_acceptable(Connection& c, const Segment& segment) {
+  const uint32_t length = segment.sequence_length();
+  const SeqNumber seq = segment.seq();
+  const bool acceptable = length == 0 ? seq >= c.rcv_nxt && seq <= c.rcv_edge
+                                      : seq <= c.rcv_edge && segment.seq_end() > c.rcv_nxt &&
+                                            (seq < c.rcv_edge || seq == c.rcv_nxt || segment.has(net::flag_fin));
+  if (acceptable) return true;
+  count(TcpCount::drop_unacceptable);
+  if (segment.has(net::flag_rst)) {
+    count(TcpCount::drop_rst_unacceptable);
+    return false;
+  }
+  if (segment.payload_bytes() == 0 && !segment.has(net::flag_fin)) {
+    // Also a keepalive or window probe; limited, or two ends could answer each other for ever.
+    challenge(c);
+    return false;
+  }
+  if (segment.seq_end() <= c.rcv_nxt && segment.payload_bytes() > 0) {
+    count(TcpCount::drop_duplicate_data);
+    if (c.has_sack) c.duplicate = {seq, seq + segment.payload_bytes()};
+  }
+  c.ack_now = true;
+  list(c);
+  return false;
+}
+
+// RFC 5961 3.2: only the very next sequence number resets.
+void Core::receive_reset(Connection& c, const Segment& segment) {
+  if (segment.seq() != c.rcv_nxt) {
+    count(TcpCount::drop_rst_unacceptable);
+    return challenge(c);
+  }
+  count(TcpCount::connections_reset_by_peer);
+  end_connection(c);
+}
+
+// RFC 7323 4.3 (2): the timestamp of the segment that the last acknowledgement waits for.
+void Core::remember_timestamp(Connection& c, const Segment& segment) {
+  if (!c.has_timestamps || !segment.has_timestamps() || segment.seq() > c.rcv_acked) return;
+  if (static_cast<int32_t>(segment.timestamp() - c.ts_recent) < 0) return;
+  c.ts_recent = segment.timestamp();
+  c.ts_recent_at = now_;
+}
+
+void Core::receive_fin(Connection& c, const Segment& segment) {
+  if (c.fin_received) {
+    if (segment.has(net::flag_fin)) {
+      c.ack_now = true;
+      list(c);
+    }
+    return;
+  }
+  if (segment.has(net::flag_fin) && !c.fin_seen) {
+    c.fin_seen = true;
+    c.fin_at = segment.seq() + segment.payload_bytes();
+  }
+  if (c.fin_seen && c.fin_at == c.rcv_nxt) finish_received(c);
+}
+
+// All the peer had to say has arrived.
+void Core::finish_received(Connection& c) {
+  close_edge(c);
+  c.fin_received = true;
+  c.rcv_nxt += 1;
+  if (c.rcv_edge < c.rcv_nxt) c.rcv_edge = c.rcv_nxt;
+  c.ack_now = true;
+  list(c);
+  switch (c.state) {
+    case TcpState::established:
+      set_state(c, TcpState::close_wait);
+      break;
+    case TcpState::fin_wait_1:
+      set_state(c, TcpState::closing);
+      break;
+    default:
+      break;
+  }
+  deliver_waiting(c);
+}
+
+// RFC 5961 7: an acknowledgement of where we are, at most ten a second for a connection (a limit shared by connections
+// would tell an attacker about them, CVE-2016-5696).
+void Core::challenge(Connection& c) {
+  constexpr uint32_t per_second = 10;
+  if (now_ - c.challenge_since >= second_ns) {
+    c.challenge_since = now_;
+    c.challenge_left = per_second;
+  }
+  if (c.challenge_left == 0) return count(TcpCount::challenge_acks_limited);
+  --c.challenge_left;
+  count(TcpCount::challenge_acks_sent);
+  c.ack_now = true;
+  list(c);
+}
+
+}  // namespace penstock::tcp
