@@ -19,7 +19,7 @@ void SpareSlots::begin(const std::vector<SlotUse>& slots) {
 }
 
 std::optional<SegmentSlot> SpareSlots::wanted(Nanoseconds now) const {
-  if (preparing_ || ready_.size() >= spare_count_ || now < retry_at_) return std::nullopt;
+  if (preparing_ || !filling_ || now < retry_at_) return std::nullopt;
   return free_.empty() ? SegmentSlot(slot_count_) : free_.back();
 }
 
@@ -43,11 +43,12 @@ void SpareSlots::prepared(int64_t result, Nanoseconds now) {
   } else {
     retry_at_ = 0;
     ready_.push_back(current_);
+    if (ready_.size() >= spare_count_) filling_ = false;
   }
 }
 
 Nanoseconds SpareSlots::next_deadline() const {
-  return !preparing_ && ready_.size() < spare_count_ && drive_full_ ? retry_at_ : never_ns;
+  return !preparing_ && filling_ && drive_full_ ? retry_at_ : never_ns;
 }
 
 bool SpareSlots::available(Need need) const {
@@ -60,6 +61,7 @@ SegmentSlot SpareSlots::take(Need need) {
   check(available(need), "no slot is ready");
   const SegmentSlot slot = ready_.front();
   ready_.erase(ready_.begin());
+  if (half_are_gone()) filling_ = true;
   return slot;
 }
 

@@ -1,6 +1,7 @@
 // Which slots of the lane's directory are free, being prepared, or ready to become the next segment.
 //
-// Slots are prepared one at a time, ahead of need. The last ready slot is kept back: a write error needs a fresh
+// Slots are prepared one at a time, ahead of need: up to the full number at start, and again whenever half or fewer are
+// left, so that a lane with many of them has long stretches in which the drive writes nothing but commits. The last ready slot is kept back: a write error needs a fresh
 // segment to rewrite what was not durable yet, and must not find the drive full. (With a single spare it is kept back
 // only once the drive has refused to prepare another.) A refused preparation is tried again every
 // limits::prepare_retry_ns.
@@ -39,12 +40,15 @@ class SpareSlots {
   void give_back(SegmentSlot slot) { free_.push_back(slot); }
 
  private:
+  bool half_are_gone() const { return 2 * ready_.size() <= spare_count_ + 1; }  // of two or three: any
+
   uint32_t spare_count_;
   uint32_t slot_count_ = 0;  // slots ever named; the next new one
   std::vector<SegmentSlot> free_;
   std::vector<SegmentSlot> ready_;  // first in, first out
   SegmentSlot current_{};
   bool preparing_ = false;
+  bool filling_ = true;  // until the full number is ready
   bool drive_full_ = false;
   Nanoseconds retry_at_ = 0;
 };

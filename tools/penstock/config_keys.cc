@@ -78,7 +78,8 @@ const ConfigKey keys[] = {
      "directory has; on creation 256 MiB.",
      &Config::segment_bytes},
     {"spare_segments", ConfigType::integer, "2", 1, 64, "",
-     "How many segments each lane keeps written ahead of need, so that commits never wait for a new file.",
+     "How many segments each lane keeps written ahead of need, so that commits never wait for a new file. More are "
+     "written when half or fewer are left.",
      &Config::spare_segments},
     {"io.writev_fixed", ConfigType::choice, "auto", 0, 0, "auto off",
      "Vectored writes from registered memory, where the kernel has them (6.15). \"off\" is for comparison.",
