@@ -26,7 +26,7 @@ struct Send : ::testing::Test {
     Wire wire = peer.segment(ACK);
     wire.options.sacks = std::move(sacks);
     world.in(wire);
-    world.poll();
+    world.poll(millisecond_ns);
   }
 };
 
