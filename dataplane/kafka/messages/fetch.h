@@ -2,6 +2,7 @@
 #pragma once
 
 #include "dataplane/kafka/api.h"
+#include "dataplane/kafka/messages/leader.h"
 
 namespace penstock::kafka {
 
@@ -101,16 +102,7 @@ struct FetchResponse {
       wire.tags();
     }
   };
-  struct Leader {
-    int32_t leader_id = -1;
-    int32_t leader_epoch = -1;
-    bool operator==(const Leader&) const = default;
-    static void describe(auto& wire, auto& m) {
-      wire.field(m.leader_id);
-      wire.field(m.leader_epoch);
-      wire.tags();
-    }
-  };
+  using Leader = CurrentLeader;
   struct SnapshotId {
     int64_t end_offset = -1;
     int32_t epoch = -1;
@@ -165,19 +157,7 @@ struct FetchResponse {
       wire.tags();
     }
   };
-  struct Endpoint {
-    int32_t node_id = 0;
-    Text host;
-    int32_t port = 0;
-    NullableText rack;
-    static void describe(auto& wire, auto& m) {
-      wire.field(m.node_id);
-      wire.field(m.host);
-      wire.field(m.port);
-      wire.field(m.rack);
-      wire.tags();
-    }
-  };
+  using Endpoint = NodeEndpoint;
 
   int32_t throttle_time_ms = 0;
   ErrorCode error_code = ErrorCode::NONE;

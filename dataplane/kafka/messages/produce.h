@@ -2,6 +2,7 @@
 #pragma once
 
 #include "dataplane/kafka/api.h"
+#include "dataplane/kafka/messages/leader.h"
 
 namespace penstock::kafka {
 
@@ -56,16 +57,7 @@ struct ProduceResponse {
       wire.tags();
     }
   };
-  struct Leader {  // KIP-951: where to go after NOT_LEADER_OR_FOLLOWER
-    int32_t leader_id = -1;
-    int32_t leader_epoch = -1;
-    bool operator==(const Leader&) const = default;
-    static void describe(auto& wire, auto& m) {
-      wire.field(m.leader_id);
-      wire.field(m.leader_epoch);
-      wire.tags();
-    }
-  };
+  using Leader = CurrentLeader;
   struct Partition {
     int32_t index = 0;
     ErrorCode error_code = ErrorCode::NONE;
@@ -97,19 +89,7 @@ struct ProduceResponse {
       wire.tags();
     }
   };
-  struct Endpoint {
-    int32_t node_id = 0;
-    Text host;
-    int32_t port = 0;
-    NullableText rack;
-    static void describe(auto& wire, auto& m) {
-      wire.field(m.node_id);
-      wire.field(m.host);
-      wire.field(m.port);
-      wire.field(m.rack);
-      wire.tags();
-    }
-  };
+  using Endpoint = NodeEndpoint;
 
   Slice<Topic> topics;
   int32_t throttle_time_ms = 0;
