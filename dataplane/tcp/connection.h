@@ -65,7 +65,7 @@ struct Connection {
   // ---- receive
   uint32_t undelivered = 0;
   uint32_t rcv_segment_bytes = 536;  // the largest seen: two of them are acknowledged at once (RFC 5681 4.2)
-  uint32_t quick_acks = 0;           // segments left to be acknowledged at once, so that slow start starts
+  uint32_t quick_acks = 0;           // to be sent without delay, so that the peer's slow start starts
   uint32_t duplicate_acks_due = 0;   // acknowledgements to be sent one by one, for peers without SACK
   net::SackBlock duplicate;          // to be reported (RFC 2883); first == end: none
   SeqNumber fin_at;                  // of the peer's FIN

@@ -57,10 +57,6 @@ void Core::receive_data(Connection& c, const Segment& segment) {
     deliver_waiting(c);
     if (c.fin_seen && !c.fin_received && c.fin_at == c.rcv_nxt) finish_received(c);
   }
-  if (c.quick_acks > 0) {
-    --c.quick_acks;
-    c.ack_now = true;
-  }
   list(c);
 }
 

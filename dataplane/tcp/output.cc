@@ -192,6 +192,10 @@ bool Core::ack_due(Connection& c) {
   const uint32_t waiting = c.rcv_nxt - c.rcv_acked;
   if (waiting == 0) return false;
   if (waiting >= 2 * c.rcv_segment_bytes) return true;
+  if (c.quick_acks > 0) {
+    --c.quick_acks;
+    return true;
+  }
   if (c.ack_deadline == never_ns) {
     c.ack_deadline = now_ + times_.delayed_ack;
     arm(c);

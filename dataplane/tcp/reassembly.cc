@@ -4,10 +4,6 @@
 
 namespace penstock::tcp {
 
-// A range has at least one piece; with ranges of a single piece everywhere there are as many of one as of the other.
-ReassemblyPool::ReassemblyPool(const Bounds& bounds, BufferTable& buffers)
-    : bounds_(bounds), buffers_(buffers), pieces_(bounds.pieces), ranges_(bounds.pieces) {}
-
 ReassemblyPool::Verdict ReassemblyPool::insert(Reassembly& list, SeqNumber seq, const Piece& piece,
                                                net::SackBlock& duplicate) {
   duplicate = {seq, seq};

@@ -43,7 +43,9 @@ class ReassemblyPool {
     full,       // a bound was reached: what was left has been dropped
   };
 
-  ReassemblyPool(const Bounds& bounds, BufferTable& buffers);
+  // A range has at least one piece; with ranges of a single piece everywhere there are as many of one as of the other.
+  ReassemblyPool(const Bounds& bounds, BufferTable& buffers)
+      : bounds_(bounds), buffers_(buffers), pieces_(bounds.pieces), ranges_(bounds.pieces) {}
 
   // Stores what is new of `piece`, which begins at `seq`. Takes one Holder::reassembly reference of the caller's for
   // `piece`, whatever the verdict. `duplicate`: the first run that was there already (RFC 2883), if first != end.

@@ -52,7 +52,13 @@ bool Core::worth_advertising(const Connection& c, uint32_t wanted) const {
   return wanted - have >= std::min<uint32_t>(c.rcv_segment_bytes, (wanted + 1) / 2);
 }
 
-bool Core::window_update_due(const Connection& c) const { return worth_advertising(c, wanted_window(c)); }
+// A segment only to say so: when the peer may be standing still, or the window has doubled. Otherwise the next
+// acknowledgement says it.
+bool Core::window_update_due(const Connection& c) const {
+  const uint32_t have = c.rcv_edge - c.rcv_nxt, wanted = wanted_window(c);
+  if (!worth_advertising(c, wanted)) return false;
+  return wanted - have >= (wanted + 1) / 2 || have < 4 * c.rcv_segment_bytes;
+}
 
 uint16_t Core::advertise(Connection& c) {
   const uint32_t have = c.rcv_edge - c.rcv_nxt;
