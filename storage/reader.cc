@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "dataplane/base/byte_order.h"
 #include "storage/crc/crc32c.h"
@@ -39,7 +40,8 @@ struct LogReader::Read {
   size_t extent = 0;     // being read
   uint64_t arrived = 0;  // bytes of it
   Bounded<BufferIndex> buffers{limits::read_buffers_max};
-  uint64_t bytes = 0;  // of buffers
+  uint64_t bytes = 0;     // of buffers
+  uint64_t promised = 0;  // bytes of the budget that are kept for buffers to come
   iovec vectors[limits::read_buffers_max];
 };
 
@@ -61,7 +63,7 @@ Log::FetchVerdict LogReader::fetch(const IndexEntry& entry, SegmentSlot slot, ui
   if (read == nullptr) return Log::FetchVerdict::busy;
   switch (read->state) {
     case Read::State::ready:
-      return hand_over(*read, pool, to);
+      return hand_over(*read, token, pool, to);
     case Read::State::damaged:
       release(*read);
       return Log::FetchVerdict::damaged;
@@ -93,24 +95,26 @@ LogReader::Read* LogReader::start(const IndexEntry& entry, SegmentSlot slot, uin
     if (read == nullptr && shed(1) == 0) return nullptr;
   }
   if (read == nullptr) return nullptr;
-  const uint64_t batch_end = uint64_t{entry.first_position} + entry.bytes;
   // The header ends before the first run begins.
-  uint64_t to = std::min<uint64_t>(entry.first_position, header_guess_bytes);
-  if (entry.direct && batch_end <= near_bytes) to = batch_end;
+  const uint64_t header_bytes = std::min<uint64_t>(entry.first_position, header_guess_bytes);
   read->state = Read::State::reading_header;
   read->wanted = true;
   read->token = token;
   read->entry = entry;
   read->slot = slot;
   read->retries = 0;
-  if (read_header(*read, to)) return read;
+  if (begin(*read, header_bytes)) return read;
   release(*read);
   return nullptr;
 }
 
-// Bytes [0, to) of the commit, in one buffer.
-bool LogReader::read_header(Read& read, uint64_t to) {
-  if (!add_extent(read, 0, to, true)) return false;
+// The first request: the header, in one buffer, and with it a batch that ends near.
+bool LogReader::begin(Read& read, uint64_t header_bytes) {
+  const uint64_t batch_end = uint64_t{read.entry.first_position} + read.entry.bytes;
+  const bool near = read.entry.direct && batch_end <= near_bytes;
+  const uint64_t to = near ? batch_end : header_bytes;
+  const uint64_t later = near ? 0 : round_up(read.entry.bytes, arena_unit_bytes) + arena_unit_bytes;  // at both edges
+  if (!promise(read, round_up(to, arena_unit_bytes) + later) || !add_extent(read, 0, to, true)) return false;
   read.extent = 0;
   read.arrived = 0;
   read.request = Read::Request::waiting;
@@ -126,11 +130,25 @@ bool LogReader::add_extent(Read& read, uint64_t from, uint64_t to, bool contiguo
   return true;
 }
 
-// Within the budget, but one batch can always be read, however large.
+bool LogReader::promise(Read& read, uint64_t bytes) {
+  if (!make_room(read, bytes)) return false;
+  read.promised += bytes;
+  bytes_ += bytes;
+  return true;
+}
+
+void LogReader::end_promise(Read& read) { bytes_ -= std::exchange(read.promised, 0); }
+
+// For `bytes` more, within the budget; but one batch can always be read, however large.
+bool LogReader::make_room(const Read& read, uint64_t bytes) {
+  if (bytes_ + bytes > bytes_max_) shed(bytes_ + bytes - bytes_max_);
+  return bytes_ + bytes <= bytes_max_ || bytes_ == read.bytes + read.promised;
+}
+
+// Out of what was promised, and beyond that if there is room.
 bool LogReader::take_buffers(Read& read, uint64_t bytes, bool contiguous) {
   const uint64_t rounded = round_up(bytes, arena_unit_bytes);
-  if (bytes_ + rounded > bytes_max_) shed(bytes_ + rounded - bytes_max_);
-  if (bytes_ + rounded > bytes_max_ && bytes_ != read.bytes) return false;
+  if (rounded > read.promised && !make_room(read, rounded - read.promised)) return false;
   for (uint64_t taken = 0; taken < bytes;) {
     if (read.buffers.full()) return false;
     const uint8_t order = BufferAllocator::order_for(bytes - taken);
@@ -141,8 +159,10 @@ bool LogReader::take_buffers(Read& read, uint64_t bytes, bool contiguous) {
     memory_.buffers->open(buffer, got, Holder::read);
     read.buffers.push_back(buffer);
     const uint64_t length = memory_.buffers->bytes(buffer);
+    const uint64_t of_promise = std::min(length, read.promised);
+    read.promised -= of_promise;
     read.bytes += length;
-    bytes_ += length;
+    bytes_ += length - of_promise;
     taken += length;
   }
   return true;
@@ -151,6 +171,7 @@ bool LogReader::take_buffers(Read& read, uint64_t bytes, bool contiguous) {
 void LogReader::release(Read& read) {
   check(read.request != Read::Request::in_flight, "read released while the drive writes into it");
   if (read.request == Read::Request::waiting) --waiting_;
+  end_promise(read);
   for (const BufferIndex buffer : read.buffers.all()) memory_.buffers->release(buffer, Holder::read);
   bytes_ -= read.bytes;
   read.bytes = 0;
@@ -244,7 +265,7 @@ void LogReader::header_arrived(Read& read) {
     release(read);
     read.state = Read::State::reading_header;
     read.wanted = wanted;
-    if (!read_header(read, header_bytes)) give_way(read);
+    if (!begin(read, header_bytes)) give_way(read);
     return;
   }
   const auto* bytes = reinterpret_cast<const std::byte*>(&header);
@@ -252,6 +273,7 @@ void LogReader::header_arrived(Read& read) {
   if (!find_entry(read)) return finish(read, false);
   read.state = Read::State::reading_runs;
   if (!plan_extents(read)) return give_way(read);
+  end_promise(read);
   read.extent = 0;
   next_extent(read);
 }
@@ -382,7 +404,7 @@ void LogReader::give_way(Read& read) {
   release(read);
 }
 
-Log::FetchVerdict LogReader::hand_over(Read& read, PiecePool& pool, PieceList& to) {
+Log::FetchVerdict LogReader::hand_over(Read& read, uint64_t token, PiecePool& pool, PieceList& to) {
   size_t pieces = 0;
   for_each_piece(read, [&](const Piece&) { ++pieces; });
   if (pool.free_count() < pieces / PieceChunk::capacity + 1) return Log::FetchVerdict::busy;
@@ -390,7 +412,7 @@ Log::FetchVerdict LogReader::hand_over(Read& read, PiecePool& pool, PieceList& t
     memory_.buffers->hold(piece.buffer, Holder::send);
     check(to.push_back(pool, piece), "piece pool ran dry within a batch");
   });
-  read.wanted = false;
+  if (read.token == token) read.wanted = false;  // else it stays for the one that had it read
   return Log::FetchVerdict::ready;
 }
 

@@ -4,6 +4,9 @@
 // when that lies near; then the rest. What comes back is compared with its entry, and bytes 0-20, which no checksum
 // covers, are rewritten from it. A finished batch is kept while the budget lasts, so that it serves whoever asks next.
 //
+// A read begins when the budget has room for all of its batch: what the drive has read of a batch is never thrown away
+// because its rest does not fit.
+//
 //   idle -> reading_header -> reading_runs -> ready
 //                 |                |
 //                 +------> damaged <
@@ -51,8 +54,11 @@ class LogReader {
 
   Read* find(const IndexEntry& entry, uint64_t token);
   Read* start(const IndexEntry& entry, SegmentSlot slot, uint64_t token);
-  bool read_header(Read& read, uint64_t to);
+  bool begin(Read& read, uint64_t header_bytes);
   bool add_extent(Read& read, uint64_t from, uint64_t to, bool contiguous);
+  bool promise(Read& read, uint64_t bytes);
+  void end_promise(Read& read);
+  bool make_room(const Read& read, uint64_t bytes);
   bool take_buffers(Read& read, uint64_t bytes, bool contiguous);
   void release(Read& read);
 
@@ -65,14 +71,14 @@ class LogReader {
   void give_way(Read& read);
   template <class Visit>
   void for_each_piece(const Read& read, Visit&& visit) const;
-  Log::FetchVerdict hand_over(Read& read, PiecePool& pool, PieceList& to);
+  Log::FetchVerdict hand_over(Read& read, uint64_t token, PiecePool& pool, PieceList& to);
   bool only_ours(const Read& read) const;
 
   DriveUnits units_;
   LogMemory memory_;
   uint64_t bytes_max_;
   LogStatistics* statistics_;
-  uint64_t bytes_ = 0;  // of buffers held
+  uint64_t bytes_ = 0;  // of buffers held, and promised
   std::vector<std::unique_ptr<Read>> reads_;
   uint32_t waiting_ = 0;  // reads with a request that waits to go
   uint32_t next_ = 0;     // where the search for such a one begins: round and round, so each gets its turn

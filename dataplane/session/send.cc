@@ -201,6 +201,7 @@ bool Broker::stage_next(uint32_t index) {
         connection.reading = true;
         return false;
       case Log::FetchVerdict::busy:
+        send_pressure_ = true;  // what was read for readers that do not take it may be all that can be read
         list_pump(index);
         return false;
       case Log::FetchVerdict::damaged:

@@ -144,6 +144,26 @@ def many_stopped_readers(site: Site) -> None:
     stopped_readers(site, 50, 3)
 
 
+@case("40 clients that do not read the last of 5 MB, and one that reads")
+def unread_ends(site: Site) -> None:
+    """Each holds little that is unsent, and with it the whole batch that was read for it: all that may be read at once."""
+    made = cold_batch()
+    fill_cold_topic(site, made)
+    stopped = [kafka.Connection(site.cluster.address_of(COLD, 0), 30, receive_buffer=64 << 10) for _ in range(40)]
+    try:
+        for number, reader in enumerate(stopped):
+            reader.send(kafka.FETCH, kafka.fetch_body(COLD, 0, 2 * number % 50, bytes_max=5 * MIB))
+            time.sleep(0.05)
+        time.sleep(2)  # so that all that can be read for them is read
+        with kafka.Connection(site.cluster.address_of(COLD, 0), 10) as reader:
+            for first in (60, 52):
+                reader.send(kafka.FETCH, kafka.fetch_body(COLD, 0, first, bytes_max=MIB))
+            assert take_answers(reader, made) == 2
+    finally:
+        for reader in stopped:
+            reader.close()
+
+
 @case("20 clients that ask and ask and never read an answer")
 def never_reading(site: Site) -> None:
     ask = frame(kafka.METADATA, 4, 1, kafka.array([kafka.text("abused")] * 50) + kafka.i8(0)) * 50

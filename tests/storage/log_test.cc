@@ -499,6 +499,56 @@ TEST_F(LogTest, ReadBudgetMakesOthersWait) {
   stop();
 }
 
+// Before, each read took its header and found then that the rest did not fit: again and again, while all waited.
+TEST_F(LogTest, AReadBeginsWhenItsWholeBatchFits) {
+  config_.resident_bytes_max = 0;
+  drive_config_.segment_bytes = 4 * MiB;
+  LogWorld& world = start();
+  for (int i = 0; i < 3; ++i) append_durably(400'000, p0, Arrival::aligned);
+  PieceList pieces;
+  const auto fetch = [&](uint64_t token) {
+    const auto batch = world.log.find(p0, Offset(static_cast<int64_t>(token)));
+    return world.log.fetch(p0, *batch, token, world.memory.pool, pieces);
+  };
+  EXPECT_EQ(fetch(0), Log::FetchVerdict::reading);
+  EXPECT_EQ(fetch(1), Log::FetchVerdict::reading);
+  EXPECT_EQ(fetch(2), Log::FetchVerdict::busy);
+  ASSERT_TRUE(world.run([&] { return world.log.reads_done().size() == 2; }));
+  EXPECT_EQ(world.log.statistics().reads, 4u);  // header and batch of two
+  EXPECT_EQ(fetch(2), Log::FetchVerdict::busy);
+  for (const uint64_t token : {0, 1}) EXPECT_EQ(fetch(token), Log::FetchVerdict::ready);
+  EXPECT_EQ(fetch(2), Log::FetchVerdict::busy);  // somebody sends from them
+  world.memory.let_go(pieces, Holder::send);
+  EXPECT_EQ(fetch(2), Log::FetchVerdict::reading);
+  world.log.forget_reads_done();
+  world.log.cancel_read(2);
+  expect_all();
+  stop();
+}
+
+TEST_F(LogTest, ABatchThatAnotherTakesStaysForWhoHadItRead) {
+  config_.resident_bytes_max = 0;
+  config_.read_bytes_max = 48 * KiB;
+  LogWorld& world = start();
+  for (int i = 0; i < 2; ++i) append_durably(25'000);
+  PieceList pieces;
+  const auto fetch = [&](int64_t offset, uint64_t token) {
+    return world.log.fetch(p0, *world.log.find(p0, Offset(offset)), token, world.memory.pool, pieces);
+  };
+  EXPECT_EQ(fetch(0, 7), Log::FetchVerdict::reading);
+  ASSERT_TRUE(world.run([&] { return world.log.reads_done().size() == 1; }));
+  world.log.forget_reads_done();
+  EXPECT_EQ(fetch(0, 8), Log::FetchVerdict::ready);
+  world.memory.let_go(pieces, Holder::send);
+  EXPECT_EQ(fetch(1, 8), Log::FetchVerdict::busy);
+  EXPECT_EQ(fetch(0, 7), Log::FetchVerdict::ready);
+  world.memory.let_go(pieces, Holder::send);
+  EXPECT_EQ(fetch(1, 8), Log::FetchVerdict::reading);
+  world.log.cancel_read(8);
+  expect_all();
+  stop();
+}
+
 TEST_F(LogTest, FindsByTime) {
   start();
   for (int i = 0; i < 5; ++i) append_durably(300, p0, Arrival::together, 1000 + 100 * i);
