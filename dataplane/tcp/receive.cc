@@ -9,20 +9,20 @@ void Core::receive(Connection& c, const Segment& segment) {
   const uint32_t bytes = segment.payload_bytes();
   const uint32_t room = c.rcv_edge - c.rcv_nxt;
   // Each reason to leave the fast path on a line of its own; together one branch.
-  const bool slow = (c.state != TcpState::established) |                          //
-                    ((segment.flags() & ~net::flag_psh) != net::flag_ack) |       // SYN, FIN, RST, URG; no ACK
-                    (segment.seq() != c.rcv_nxt) |                                // out of order, or seen before
-                    (segment.ack() != c.snd_una) |                                // acknowledges something
-                    ((uint32_t{segment.window()} << c.snd_scale) != c.snd_wnd) |  // changes our window
-                    (bytes < config_.receive_buffer_bytes / 4) |                  // short, or nothing at all
-                    (bytes > room) |                                              // beyond the right edge
-                    (bytes > c.credit) |                                          // more than the reader wants now
-                    !c.reassembly.empty() |                                       // something waits
-                    (segment.has_timestamps() != c.has_timestamps) |              //
-                    (static_cast<int32_t>(segment.timestamp() - c.ts_recent) < 0 && c.has_timestamps) |  // old (PAWS)
-                    !segment.sacks().empty() |  // reports on what we sent
-                    c.reader_closed |           //
-                    !events_.has_room();
+  unsigned slow = c.state != TcpState::established;
+  slow |= (segment.flags() & ~net::flag_psh) != net::flag_ack;       // SYN, FIN, RST, URG; no ACK
+  slow |= segment.seq() != c.rcv_nxt;                                // out of order, or seen before
+  slow |= segment.ack() != c.snd_una;                                // acknowledges something
+  slow |= (uint32_t{segment.window()} << c.snd_scale) != c.snd_wnd;  // changes our window
+  slow |= bytes < config_.receive_buffer_bytes / 4;                  // short, or nothing at all
+  slow |= bytes > room;                                              // beyond the right edge
+  slow |= bytes > c.credit;                                          // more than the reader wants now
+  slow |= !c.reassembly.empty();                                     // something waits
+  slow |= segment.has_timestamps() != c.has_timestamps;              // negotiated and missing, or the other way round
+  slow |= c.has_timestamps && static_cast<int32_t>(segment.timestamp() - c.ts_recent) < 0;  // old (PAWS)
+  slow |= !segment.sacks().empty();                                                         // reports on what we sent
+  slow |= c.reader_closed;                                                                  // nobody reads
+  slow |= !events_.has_room();  // the lane has to be told first
   if (!slow) [[likely]]
     return receive_in_order(c, segment);
 
