@@ -14,7 +14,6 @@ bool Core::receive_ack(Connection& c, const Segment& segment) {
     challenge(c);
     return false;
   }
-  const bool sacked = c.has_sack && !segment.sacks().empty() && read_sacks(c, segment);
   const bool outstanding = !c.board.empty();
   const bool in_doubt = c.loss_timer == LossTimer::reorder;
   if (ack > c.snd_una) {
@@ -23,6 +22,8 @@ bool Core::receive_ack(Connection& c, const Segment& segment) {
              (uint32_t{segment.window()} << c.snd_scale) == c.snd_wnd) {
     count_duplicate_ack(c);  // RFC 5681 2
   }
+  // After the cumulative acknowledgement: in the order of sequence, or RACK would see reordering that was none.
+  const bool sacked = c.has_sack && !segment.sacks().empty() && read_sacks(c, segment);
   update_window(c, segment);
   if (outstanding) {
     if (sacked || in_doubt || c.repair != Repair::none) find_losses(c);

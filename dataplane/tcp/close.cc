@@ -63,6 +63,10 @@ bool Core::next_event(StreamEvent& event) {
 void Core::close(StreamId id) {
   Connection* c = find(id);
   if (c == nullptr || c->reader_closed) return;
+  if (c->undelivered > 0) {  // RFC 9293 3.6.1 (SHLD-3): what was acknowledged is lost, and the peer is told
+    send_reset(*c);
+    return end_connection(*c);
+  }
   close_edge(*c);
   c->reader_closed = true;
   c->credit = 0;

@@ -62,7 +62,7 @@ Core::Core(const TcpConfig& config, const PortFeatures& features, Arena arena, B
   check(config.connections_max > 0 && config.connections_max < 1u << 24, "connections_max", config.connections_max);
   check(config.reassembly_pieces_max <= UINT16_MAX, "reassembly_pieces_max", config.reassembly_pieces_max);
   check(features.pieces_max >= 2, "a port that takes no payload behind headers", features.pieces_max);
-  check(features.mtu_bytes >= 1280 && features.mtu_bytes <= 65'535, "MTU", features.mtu_bytes);
+  check(features.mtu_bytes >= 576 && features.mtu_bytes <= 65'535, "MTU", features.mtu_bytes);
 }
 
 Core::~Core() {

@@ -126,7 +126,9 @@ class Core {
   void close_edge(Connection& connection);
   uint16_t advertise(Connection& connection);
   bool window_update_due(const Connection& connection) const;
+  uint32_t asked_window(const Connection& connection) const;
   uint32_t wanted_window(const Connection& connection) const;
+  void wait_for_budget(Connection& connection);
   bool worth_advertising(const Connection& connection, uint32_t wanted) const;
   uint32_t promised(const Connection& connection) const;
   void received_in_order(Connection& connection, uint32_t bytes);

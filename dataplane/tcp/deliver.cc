@@ -35,7 +35,9 @@ void Core::receive_data(Connection& c, const Segment& segment) {
     c.ack_now = true;
   }
 
-  const SeqNumber kept_first = later(first, c.rcv_nxt), kept_end = earlier(end, c.rcv_edge);
+  // A peer that contradicts itself: nothing comes behind its FIN.
+  const SeqNumber limit = c.fin_seen ? earlier(c.rcv_edge, c.fin_at) : c.rcv_edge;
+  const SeqNumber kept_first = later(first, c.rcv_nxt), kept_end = earlier(end, limit);
   if (kept_first < kept_end) {
     const bool brief = kept_end - kept_first < config_.receive_buffer_bytes / 4;
     SeqNumber at = first;
@@ -55,7 +57,7 @@ void Core::receive_data(Connection& c, const Segment& segment) {
     received_in_order(c, more);
     c.undelivered += more;
     deliver_waiting(c);
-    if (c.fin_seen && !c.fin_received && c.fin_at == c.rcv_nxt) finish_received(c);
+    if (c.fin_seen && !c.fin_received && c.rcv_nxt >= c.fin_at) finish_received(c);
   }
   list(c);
 }

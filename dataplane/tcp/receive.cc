@@ -145,7 +145,7 @@ void Core::receive_fin(Connection& c, const Segment& segment) {
     c.fin_seen = true;
     c.fin_at = segment.seq() + segment.payload_bytes();
   }
-  if (c.fin_seen && c.fin_at == c.rcv_nxt) finish_received(c);
+  if (c.fin_seen && c.rcv_nxt >= c.fin_at) finish_received(c);
 }
 
 // All the peer had to say has arrived.

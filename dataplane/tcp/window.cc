@@ -15,6 +15,7 @@ void Core::allow(StreamId id, uint64_t byte_count) {
   c->credit += byte_count;
   if (c->undelivered > 0) deliver_waiting(*c);
   if (window_update_due(*c)) list(*c);
+  wait_for_budget(*c);
 }
 
 void Core::request_done(StreamId id) {
@@ -33,15 +34,19 @@ uint32_t Core::promised(const Connection& c) const {
   return c.reader_closed || c.fin_received ? 0 : c.rcv_edge - c.rcv_nxt;
 }
 
-// Bytes beyond rcv_nxt that the reader would have, within the bounds.
-uint32_t Core::wanted_window(const Connection& c) const {
+// Bytes beyond rcv_nxt that the reader would have, whatever the budget.
+uint32_t Core::asked_window(const Connection& c) const {
   const uint32_t have = c.rcv_edge - c.rcv_nxt;
   if (c.reader_closed || c.fin_received || c.credit <= c.undelivered) return have;
   const uint64_t largest = std::min<uint64_t>(config_.receive_window_bytes_max, uint64_t{UINT16_MAX} << c.rcv_scale);
-  const uint64_t wanted = std::min<uint64_t>(c.credit - c.undelivered, largest);
-  if (wanted <= have) return have;
+  return std::max(have, static_cast<uint32_t>(std::min<uint64_t>(c.credit - c.undelivered, largest)));
+}
+
+// The same, within the budget.
+uint32_t Core::wanted_window(const Connection& c) const {
+  const uint32_t have = c.rcv_edge - c.rcv_nxt;
   const uint64_t left = config_.receive_budget_bytes - std::min(config_.receive_budget_bytes, edges_bytes_);
-  return have + static_cast<uint32_t>(std::min<uint64_t>(wanted - have, left));
+  return have + static_cast<uint32_t>(std::min<uint64_t>(asked_window(c) - have, left));
 }
 
 // RFC 9293 3.8.6.2.2: a segment more, or half of all there is. "All" is the credit: a reader that wants the last 30
@@ -77,16 +82,17 @@ uint16_t Core::advertise(Connection& c) {
     if (!c.reader_closed && !c.fin_received) edges_bytes_ += moved_to - have;
     c.rcv_edge = c.rcv_nxt + moved_to;
   }
-  // More was allowed than the budget has now: when others have received, it is this connection's turn.
-  if (c.credit > c.undelivered && !c.budget_listed && !c.reader_closed && !c.fin_received &&
-      edges_bytes_ + c.rcv_segment_bytes > config_.receive_budget_bytes && credit > c.rcv_edge - c.rcv_nxt) {
-    const uint32_t index = index_of(c);
-    c.budget_listed = true;
-    c.budget_next = no_index;
-    (budget_last_ == no_index ? budget_first_ : connections_[budget_last_].budget_next) = index;
-    budget_last_ = index;
-  }
+  wait_for_budget(c);
   return static_cast<uint16_t>(shown);
+}
+
+// More was allowed than the budget has now: when others have received, it is this connection's turn.
+void Core::wait_for_budget(Connection& c) {
+  if (c.budget_listed || asked_window(c) == wanted_window(c)) return;
+  c.budget_listed = true;
+  c.budget_next = no_index;
+  (budget_last_ == no_index ? budget_first_ : connections_[budget_last_].budget_next) = index_of(c);
+  budget_last_ = index_of(c);
 }
 
 // The edge no longer counts: nothing more is taken from this peer.
