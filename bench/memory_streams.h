@@ -1,5 +1,5 @@
-// Streams for benchmarks: one connection whose peer sends the same Produce request for ever, out of buffers that lie
-// ready in the arena. Nothing is copied and nothing is received, so what is measured is the lane behind it.
+// Streams for benchmarks: one connection whose peer sends the same Produce request for ever, to one partition after the
+// other, out of buffers that lie ready in the arena. Nothing is copied and nothing is received, so what is measured is the lane behind it.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ class MemoryStreams {
   // (the node writes the offset there, which a producer leaves 0).
   MemoryStreams(Arena arena, BufferTable& buffers, BufferAllocator& allocator, std::span<const std::byte> frame,
                 uint32_t batch_position, uint32_t piece_bytes)
-      : arena_(arena), buffers_(buffers), frame_bytes_(frame.size()), batch_position_(batch_position) {
+      : arena_(arena), buffers_(buffers), batch_position_(batch_position) {
     const uint8_t order = BufferAllocator::order_for(std::min<uint64_t>(piece_bytes, frame.size()));
     const uint64_t buffer_bytes = uint64_t{arena_unit_bytes} << order;
     const uint64_t piece = std::min<uint64_t>(piece_bytes, buffer_bytes);
@@ -64,6 +64,7 @@ class MemoryStreams {
         piece_taken_ = 0;
         copies_[current_].holders = static_cast<uint32_t>(copies_[current_].pieces.size());
         clear_offset(copies_[current_]);
+        if (partition_count_ > 1) name_partition(copies_[current_]);
       }
       Piece piece = copies_[current_].pieces[next_piece_];
       if (piece_taken_ == 0)
@@ -111,6 +112,11 @@ class MemoryStreams {
   void stop_accepting() {}
   Nanoseconds next_deadline() const { return never_ns; }
 
+  // The requests name partitions 0 .. count - 1 in turn, where `position` in the frame says which.
+  void rotate(uint32_t position, uint32_t count) {
+    partition_position_ = position;
+    partition_count_ = count;
+  }
   void pause(bool paused) { paused_ = paused; }
   bool aborted() const { return aborted_; }
   uint64_t requests() const { return requests_; }
@@ -132,9 +138,16 @@ class MemoryStreams {
     }
   }
 
+  void name_partition(Copy& copy) {  // a request's first piece is longer than what comes before the records
+    store_big(copy.pieces[0].data + partition_position_, static_cast<int32_t>(next_partition_));
+    next_partition_ = (next_partition_ + 1) % partition_count_;
+  }
+
   Arena arena_;
   BufferTable& buffers_;
-  const uint64_t frame_bytes_;
+  uint32_t partition_position_ = 0;
+  uint32_t partition_count_ = 1;
+  uint32_t next_partition_ = 0;
   const uint32_t batch_position_;
   std::vector<Copy> copies_;
   std::vector<uint32_t> free_;

@@ -1,4 +1,4 @@
-// What an in-process sender sends over and over, and the one-topic catalog it needs.
+// What an in-process sender sends over and over, and the catalog of one topic that it needs.
 #pragma once
 
 #include <algorithm>
@@ -18,6 +18,7 @@ namespace penstock::bench {
 
 struct Frame {
   std::vector<std::byte> bytes;
+  uint32_t partition_position = 0;  // of the partition's number, a big-endian int32
   uint32_t batch_position = 0;
   uint32_t batch_bytes = 0;
 };
@@ -45,18 +46,23 @@ inline Frame make_frame(uint32_t batch_bytes) {
   Frame frame;
   frame.batch_position = encoded->splices[0].position;
   frame.batch_bytes = static_cast<uint32_t>(batch.size());
+  uint32_t length_bytes = 1;  // KIP-482: the length of the records, plus one, as an unsigned varint
+  for (uint64_t length = batch.size() + 1; length > 0x7f; length >>= 7) ++length_bytes;
+  frame.partition_position = frame.batch_position - length_bytes - uint32_t{sizeof(int32_t)};
   frame.bytes.assign(encoded->bytes.begin(), encoded->bytes.begin() + frame.batch_position);
   frame.bytes.insert(frame.bytes.end(), batch.begin(), batch.end());
   frame.bytes.insert(frame.bytes.end(), encoded->bytes.begin() + frame.batch_position, encoded->bytes.end());
   return frame;
 }
 
-inline std::shared_ptr<const CatalogView> make_view() {
+inline std::shared_ptr<const CatalogView> make_view(uint32_t partition_count = 1) {
   auto topic = std::make_shared<TopicView>();
   topic->name = "bench";
   topic->id.bytes[0] = 1;
   topic->settings.max_message_bytes = 16 << 20;
-  topic->partitions.push_back({PartitionNumber(1), 0, PartitionSlot(0), 0});
+  for (uint32_t i = 0; i < partition_count; ++i) {
+    topic->partitions.push_back({PartitionNumber(1 + i), 0, PartitionSlot(i), 0});
+  }
   auto view = std::make_shared<CatalogView>();
   view->version = 1;
   view->brokers.push_back({0, "localhost", 9092});
