@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <deque>
 #include <map>
+#include <set>
 #include <stdexcept>
 
 #include "tests/packets/connection.h"
@@ -205,6 +206,7 @@ class Player {
     connection.delivered += piece.length;
     if (connection.holds) {
       connection.held.push_back(piece);
+      check_cost(connection);
     } else {
       world_.release(piece);
     }
@@ -213,6 +215,20 @@ class Player {
       world_.streams().allow(*connection.stream, piece.length);
     }
     return piece.length;
+  }
+
+  // What an application keeps never occupies more than it was told that so many bytes may.
+  void check_cost(const Connection& connection) {
+    std::set<uint32_t> buffers;
+    uint64_t bytes = 0;
+    for (const Piece& piece : connection.held) {
+      buffers.insert(piece.buffer.value);
+      bytes += piece.length;
+    }
+    const uint64_t occupied = buffers.size() * arena_unit_bytes, told = world_.streams().receive_cost(bytes);
+    if (occupied <= told) return;
+    throw Failure(std::to_string(bytes) + " bytes occupy " + std::to_string(occupied) + ", receive_cost() says " +
+                  std::to_string(told));
   }
 
   // ---- steps ----

@@ -125,7 +125,6 @@ const std::map<std::string, Setter>& setters() {
       {"peer_isn", of_script(&Settings::peer_isn)},
       {"peer_ts", of_script(&Settings::peer_ts)},
       {"show_start", of_switch(&Settings::show_start)},
-      {"check_cost", of_switch(&Settings::check_cost)},
       {"family", set_family},
       {"vlan", [](Settings& s, const Words& w) { s.vlan = static_cast<uint16_t>(number(w)); }},
       {"start", [](Settings& s, const Words& w) { s.start = duration(w); }},

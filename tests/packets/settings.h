@@ -24,7 +24,6 @@ struct Settings {
   uint32_t send_units = 2048;     // buffers of the application
   bool v6 = false;
   bool show_start = false;       // announcements sent at start are for the script to expect
-  bool check_cost = true;        // n undelivered or held bytes never hold more than receive_cost(n)
   std::optional<uint16_t> vlan;  // of frames that are injected
   uint32_t peer_isn = 1'000'000;
   uint32_t peer_ts = 5'000'000;  // the peer's timestamp clock at the script's start
