@@ -30,13 +30,23 @@ LinkPath multicast_path(const IpAddress& group) {
   return path;
 }
 
-// The link address an option of this type carries; false when there is none, or the options are malformed.
+// RFC 4861 7.1.1, 7.1.2: an option of length 0 discards the message.
+bool options_whole(const std::byte* at, uint32_t bytes) {
+  while (bytes >= 2) {
+    const uint32_t length = static_cast<uint32_t>(at[1]) * 8u;
+    if (length == 0 || length > bytes) return false;
+    at += length;
+    bytes -= length;
+  }
+  return bytes == 0;
+}
+
+// The link address that an option of this type carries; false when there is none.
 bool find_link_option(const std::byte* at, uint32_t bytes, uint8_t type, LinkAddress& found) {
   while (bytes >= sizeof(LinkAddressOption)) {
     LinkAddressOption option;
     std::memcpy(static_cast<void*>(&option), at, sizeof option);
     const uint32_t length = option.words * 8u;
-    if (length == 0 || length > bytes) return false;  // RFC 4861 4.6: length 0 discards the packet
     if (option.type == type) {
       found = option.address;
       return true;
@@ -159,6 +169,7 @@ void Neighbour::on_message(const IpPacket& packet, const std::byte* message, uin
   if (neighbour.header.code != 0) return malformed();
   const IpAddress target = IpAddress::from_v6(neighbour.target);
   if (target.is_multicast()) return malformed();
+  if (!options_whole(message + sizeof neighbour, bytes - uint32_t{sizeof neighbour})) return malformed();
   LocalAddresses::Entry* entry = nullptr;
   for (LocalAddresses::Entry& candidate : addresses_.entries()) {
     if (candidate.interface.address == target) entry = &candidate;
@@ -172,7 +183,7 @@ void Neighbour::on_message(const IpPacket& packet, const std::byte* message, uin
   LinkPath back = packet.link;
   const bool has_link = find_link_option(options, options_bytes, 1, back.peer);
   const bool probe_by_other = packet.source.is_unspecified();
-  if (probe_by_other && has_link) return malformed();
+  if (probe_by_other && (has_link || !packet.destination.is_multicast())) return malformed();
   if (entry->state == AddressState::tentative) {
     if (probe_by_other) conflict(*entry, now);  // RFC 4862 5.4.3
     return;

@@ -12,6 +12,8 @@ namespace penstock::tcp {
 class Congestion {
  public:
   void start(CongestionKind kind, uint32_t mss);
+  // Our SYN-ACK was lost: a cautious start (RFC 5681 3.1).
+  void start_after_loss() { window_ = mss_; }
   void set_mss(uint32_t mss) { mss_ = mss; }
 
   // `bytes` were acknowledged for the first time and no loss is being repaired. `limited`: the window was what kept us

@@ -64,12 +64,20 @@ void Core::receive_data(Connection& c, const Segment& segment) {
 
 // Bytes within the window that are new at their beginning.
 void Core::place(Connection& c, SeqNumber seq, const Piece& piece, bool brief) {
-  const bool next = seq == c.rcv_nxt && c.undelivered == 0 && piece.length <= c.credit && events_.has_room() &&
-                    (c.reassembly.empty() || reassembly_.first(c.reassembly) >= seq + piece.length);
-  if (next) {
-    deliver(c, settle(c, piece, brief, Holder::request));
-    c.credit -= piece.length;
-    return received_in_order(c, piece.length);
+  // What the reader waits for goes there even when reassembly is full: up to the first range, which then follows.
+  const bool next = seq == c.rcv_nxt && c.undelivered == 0 && events_.has_room();
+  const uint32_t before_range =
+      c.reassembly.empty() ? piece.length : std::min(piece.length, reassembly_.first(c.reassembly) - seq);
+  if (next && before_range > 0 && before_range <= c.credit) {
+    const Piece front{piece.data, before_range, piece.buffer};
+    // Settled whole if it is whole: room behind a part would be the rest of it.
+    deliver(c, settle(c, front, brief && before_range == piece.length, Holder::request));
+    c.credit -= before_range;
+    received_in_order(c, before_range);
+    if (before_range < piece.length) {
+      place(c, seq + before_range, {piece.data + before_range, piece.length - before_range, piece.buffer}, brief);
+    }
+    return;
   }
   net::SackBlock duplicate;
   const Piece kept = settle(c, piece, brief, Holder::reassembly);

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "dataplane/base/timer_wheel.h"
+#include "dataplane/net/rate_limit.h"
 #include "dataplane/net/segment.h"
 #include "dataplane/tcp/flow_secret.h"
 #include "dataplane/tcp/index_pool.h"
@@ -39,7 +40,7 @@ struct Lingering {
   uint8_t rcv_scale = 0;
   LingerState state = LingerState::time_wait;
   Nanoseconds deadline = 0;
-  Nanoseconds answered_at = 0;  // the last acknowledgement: they are rate limited
+  net::RateLimit answers{10};  // to segments that are not acceptable, a second (RFC 5961 7)
   uint32_t next = no_index;
   uint32_t previous = no_index;
 };

@@ -69,7 +69,6 @@ void Core::answer_lingering(Lingering& entry) {
   const BareSegment segment{entry.flow,    entry.link,    entry.snd_nxt,
                             entry.rcv_nxt, net::flag_ack, static_cast<uint16_t>(std::min(window, 65'535u))};
   if (reply(segment, options)) count(TcpCount::acks_sent);
-  entry.answered_at = now_;
 }
 
 // RFC 9293 3.10.7.4 for FIN-WAIT-2 and TIME-WAIT.
@@ -93,11 +92,9 @@ void Core::on_lingering(uint32_t index, const Segment& segment, uint32_t hash) {
     count(TcpCount::connections_reset_by_peer);
     return drop_lingering(index);
   }
-  const bool limited = now_ - entry.answered_at < 100 * millisecond_ns;
   if (old_timestamp || !in_window || segment.has(net::flag_syn)) {
     count(old_timestamp ? TcpCount::drop_paws : TcpCount::drop_unacceptable);
-    const bool says_something = segment.sequence_length() > 0;
-    if (says_something || !limited) answer_lingering(entry);
+    if ((segment.has(net::flag_fin) && !old_timestamp) || entry.answers.take(now_)) answer_lingering(entry);
     // The FIN came again: our acknowledgement was lost (RFC 9293 3.10.7.4 "eighth").
     if (waiting && segment.has(net::flag_fin)) set_lingering(index, LingerState::time_wait);
     return;
@@ -105,7 +102,7 @@ void Core::on_lingering(uint32_t index, const Segment& segment, uint32_t hash) {
   if (!segment.has(net::flag_ack)) return count(TcpCount::drop_no_ack);
   if (segment.ack() > entry.snd_nxt) {
     count(TcpCount::drop_ack_unacceptable);
-    if (!limited) answer_lingering(entry);
+    if (entry.answers.take(now_)) answer_lingering(entry);
     return;
   }
   entry.link = segment.link();

@@ -170,7 +170,11 @@ void Core::on_half_open(uint32_t index, const Segment& segment, uint32_t hash) {
       open_connection(segment, opened.options, opened.iss, opened.irs, opened.window_bytes, hash);
   Connection& connection = connections_[connection_index];
   connection.ts_recent = opened.ts_recent;
-  if (opened.sent_count == 1) connection.round_trip.sample(now_ - opened.sent_at, times_);  // Karn
+  if (opened.sent_count == 1) {
+    connection.round_trip.sample(now_ - opened.sent_at, times_);  // Karn
+  } else {
+    connection.congestion.start_after_loss();
+  }
   receive(connection, segment);
 }
 

@@ -35,11 +35,12 @@ void Core::receive(Connection& c, const Segment& segment) {
     return challenge(c);
   }
   if (!segment.has(net::flag_ack)) return count(TcpCount::drop_no_ack);  // fifth
+  if (!receive_ack(c, segment)) return;
+  // All of it is acceptable: only now does it say where the peer is, and when.
   c.link = segment.link();
   c.last_received_at = now_;
   c.keepalive_probes = 0;
   remember_timestamp(c, segment);
-  if (!receive_ack(c, segment)) return;
   // Sixth, urgent data: delivered as any other (RFC 6093 4 discourages more).
   receive_data(c, segment);  // seventh
   if (c.state == TcpState::closed) return;

@@ -83,7 +83,11 @@ void Core::arm_loss_timer(Connection& c) {
   if (probes) {
     Nanoseconds wait = 2 * c.round_trip.smoothed() + 2 * millisecond_ns;
     if (c.board.count == 1) wait += times_.rto_min;  // the peer may delay its acknowledgement (7.2, as Linux)
-    if (wait < timeout) return set_loss_timer(c, LossTimer::probe, now_ + wait);
+    // New data puts the probe off, but not beyond the timeout that runs since something was acknowledged.
+    if (now_ + wait < c.progress_at + timeout) return set_loss_timer(c, LossTimer::probe, now_ + wait);
+    if (c.loss_timer != LossTimer::retransmit) {
+      return set_loss_timer(c, LossTimer::retransmit, std::max(now_, c.progress_at + timeout));
+    }
   }
   if (c.loss_timer == LossTimer::retransmit) return;  // runs already (RFC 6298 5.1)
   set_loss_timer(c, LossTimer::retransmit, now_ + timeout);
