@@ -23,7 +23,7 @@ void Consumer::node_lost() {
   high_watermark_ = -1;
 }
 
-bool Consumer::step(std::span<SimStreams* const> streams, Nanoseconds now) {
+bool Consumer::step(std::span<Network* const> networks, Nanoseconds now) {
   if (state_ != State::idle && connection_.ended(now)) {
     connection_.close();
     state_ = State::idle;
@@ -33,7 +33,7 @@ bool Consumer::step(std::span<SimStreams* const> streams, Nanoseconds now) {
   if (state_ == State::idle) {
     if (now < retry_at_) return false;
     retry_at_ = now + retry_ns;
-    if (!connection_.connect(streams[random_.below(streams.size())], 9092, now)) return false;
+    if (!connection_.connect(networks[random_.below(networks.size())], 9092, now)) return false;
     kafka::MetadataRequest request;
     std::array<kafka::MetadataRequest::Topic, 1> topics;
     topics[0].name = kafka::NullableText(std::string_view(config_.topic));
@@ -48,14 +48,14 @@ bool Consumer::step(std::span<SimStreams* const> streams, Nanoseconds now) {
     if (!frame.has_value()) break;
     busy = true;
     if (state_ == State::locating)
-      on_located(*frame, streams, now);
+      on_located(*frame, networks, now);
     else
       on_fetched(*frame, now);
   }
   return busy;
 }
 
-void Consumer::on_located(const Frame& frame, std::span<SimStreams* const> streams, Nanoseconds now) {
+void Consumer::on_located(const Frame& frame, std::span<Network* const> networks, Nanoseconds now) {
   const Decoded<kafka::MetadataResponse> metadata(frame, metadata_version);
   connection_.close();
   state_ = State::idle;
@@ -64,7 +64,7 @@ void Consumer::on_located(const Frame& frame, std::span<SimStreams* const> strea
   if (topic.error_code != ErrorCode::NONE) return;
   topic_id_ = topic.topic_id;
   const auto leader = static_cast<size_t>(topic.partitions[static_cast<uint32_t>(config_.partition)].leader_id);
-  if (!connection_.connect(streams[leader], 9092, now)) return;
+  if (!connection_.connect(networks[leader], 9092, now)) return;
   // Version 9 of Metadata has no topic ids, so the fetch goes by name.
   constexpr std::array<kafka::Version, 4> versions = {4, 7, 11, 12};
   fetch_version_ = versions[random_.below(versions.size())];

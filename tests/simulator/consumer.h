@@ -29,7 +29,7 @@ class Consumer {
  public:
   explicit Consumer(const ConsumerConfig& config) : config_(config), random_(config.seed) {}
 
-  bool step(std::span<SimStreams* const> streams, Nanoseconds now);
+  bool step(std::span<Network* const> networks, Nanoseconds now);
   void node_lost();
 
   const ConsumerConfig& config() const { return config_; }
@@ -39,7 +39,7 @@ class Consumer {
 
  private:
   enum class State : uint8_t { idle, locating, fetching };
-  void on_located(const Frame& frame, std::span<SimStreams* const> streams, Nanoseconds now);
+  void on_located(const Frame& frame, std::span<Network* const> networks, Nanoseconds now);
   void on_fetched(const Frame& frame, Nanoseconds now);
   void fetch(Nanoseconds now);
   void take_batches(const std::vector<std::byte>& records);

@@ -37,7 +37,7 @@ void Producer::restart() {
   std::erase_if(in_flight_, [](const InFlight& batch) { return batch.sent; });
 }
 
-bool Producer::step(std::span<SimStreams* const> streams, Nanoseconds now) {
+bool Producer::step(std::span<Network* const> networks, Nanoseconds now) {
   if (state_ != State::idle && connection_.ended(now)) {
     connection_.close();
     restart();
@@ -47,15 +47,15 @@ bool Producer::step(std::span<SimStreams* const> streams, Nanoseconds now) {
   if (done()) {
     return false;
   }
-  if (state_ == State::idle) return locate(streams, now);
-  bool busy = receive(streams, now);
+  if (state_ == State::idle) return locate(networks, now);
+  bool busy = receive(networks, now);
   if (state_ == State::producing) busy |= send_more(now);
   return busy;
 }
 
-bool Producer::locate(std::span<SimStreams* const> streams, Nanoseconds now) {
+bool Producer::locate(std::span<Network* const> networks, Nanoseconds now) {
   if (now < retry_at_) return false;
-  if (!connection_.connect(streams[random_.below(streams.size())], 9092, now)) {
+  if (!connection_.connect(networks[random_.below(networks.size())], 9092, now)) {
     retry_at_ = now + retry_ns;
     return false;
   }
@@ -68,7 +68,7 @@ bool Producer::locate(std::span<SimStreams* const> streams, Nanoseconds now) {
   return true;
 }
 
-bool Producer::receive(std::span<SimStreams* const> streams, Nanoseconds now) {
+bool Producer::receive(std::span<Network* const> networks, Nanoseconds now) {
   bool busy = false;
   while (state_ != State::idle) {
     const auto frame = connection_.receive(now);
@@ -78,7 +78,7 @@ bool Producer::receive(std::span<SimStreams* const> streams, Nanoseconds now) {
       case State::idle:
         break;
       case State::locating:
-        on_located(*frame, streams, now);
+        on_located(*frame, networks, now);
         break;
       case State::identifying:
         on_identified(*frame, now);
@@ -91,7 +91,7 @@ bool Producer::receive(std::span<SimStreams* const> streams, Nanoseconds now) {
   return busy;
 }
 
-void Producer::on_located(const Frame& frame, std::span<SimStreams* const> streams, Nanoseconds now) {
+void Producer::on_located(const Frame& frame, std::span<Network* const> networks, Nanoseconds now) {
   const Decoded<kafka::MetadataResponse> metadata(frame, metadata_version);
   connection_.close();
   state_ = State::idle;
@@ -101,7 +101,7 @@ void Producer::on_located(const Frame& frame, std::span<SimStreams* const> strea
   if (topic.error_code != ErrorCode::NONE) return;
   topic_id_ = topic.topic_id;
   const auto leader = static_cast<size_t>(topic.partitions[static_cast<uint32_t>(config_.partition)].leader_id);
-  if (!connection_.connect(streams[leader], 9092, now)) return;
+  if (!connection_.connect(networks[leader], 9092, now)) return;
   constexpr std::array<kafka::Version, 5> versions = {3, 7, 9, 12, 13};
   produce_version_ = versions[random_.below(versions.size())];
   state_ = State::producing;

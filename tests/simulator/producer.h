@@ -29,8 +29,8 @@ class Producer {
  public:
   explicit Producer(const ProducerConfig& config) : config_(config), random_(config.seed) {}
 
-  // One step; `streams` by lane. Returns whether anything happened.
-  bool step(std::span<SimStreams* const> streams, Nanoseconds now);
+  // One step; `networks` by lane. Returns whether anything happened.
+  bool step(std::span<Network* const> networks, Nanoseconds now);
   // The node crashed: every connection is gone.
   void node_lost();
   bool done() const { return next_ >= config_.batches && in_flight_.empty(); }
@@ -53,9 +53,9 @@ class Producer {
     std::vector<std::byte> bytes;
   };
   void restart();
-  bool locate(std::span<SimStreams* const> streams, Nanoseconds now);
-  bool receive(std::span<SimStreams* const> streams, Nanoseconds now);
-  void on_located(const Frame& frame, std::span<SimStreams* const> streams, Nanoseconds now);
+  bool locate(std::span<Network* const> networks, Nanoseconds now);
+  bool receive(std::span<Network* const> networks, Nanoseconds now);
+  void on_located(const Frame& frame, std::span<Network* const> networks, Nanoseconds now);
   void on_identified(const Frame& frame, Nanoseconds now);
   void on_produced(const Frame& frame, Nanoseconds now);
   bool send_more(Nanoseconds now);

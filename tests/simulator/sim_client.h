@@ -1,4 +1,4 @@
-// A Kafka client of the simulated world: frames over a simulated stream, encoded and decoded with the same message
+// A Kafka client of the simulated world: frames over a simulated network, encoded and decoded with the same message
 // descriptions as the node's. What it does with them is in producer.h and consumer.h.
 #pragma once
 
@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "dataplane/kafka/frame.h"
-#include "drivers/sim/sim_streams.h"
+#include "tests/simulator/network.h"
 
 namespace penstock::sim {
 
@@ -22,27 +22,25 @@ struct Frame {
 // One connection to one lane.
 class Connection {
  public:
-  bool open() const { return streams_ != nullptr; }
-  bool connect(SimStreams* streams, uint16_t port, Nanoseconds now) {
+  bool open() const { return network_ != nullptr; }
+  bool connect(Network* network, uint16_t port, Nanoseconds now) {
     close();
-    peer_ = streams->connect(now, port);
+    peer_ = network->connect(now, port);
     if (peer_ == UINT32_MAX) return false;
-    streams_ = streams;
+    network_ = network;
     return true;
   }
   void close() {
-    if (streams_ != nullptr) streams_->forget(peer_);
+    if (network_ != nullptr) network_->forget(peer_);
     lost();
   }
-  // The node is gone, and with it the streams object.
+  // The node is gone, and with it the network to it.
   void lost() {
-    streams_ = nullptr;
+    network_ = nullptr;
     in_.clear();
   }
-  bool ended(Nanoseconds now) const { return streams_ == nullptr || streams_->ended(peer_, now); }
-  void stop_reading(bool stopped) { streams_->stop_reading(peer_, stopped); }
-  void write(std::span<const std::byte> bytes, Nanoseconds now) { streams_->write(peer_, bytes, now); }
-  void reset() { streams_->reset(peer_); }
+  bool ended(Nanoseconds now) const { return network_ == nullptr || network_->ended(peer_, now); }
+  void write(std::span<const std::byte> bytes, Nanoseconds now) { network_->write(peer_, bytes, now); }
 
   // `record_bytes`: one entry for each Records field that is not null, in order.
   template <class Message>
@@ -68,8 +66,8 @@ class Connection {
   }
 
   std::optional<Frame> receive(Nanoseconds now) {
-    if (streams_ == nullptr) return std::nullopt;
-    streams_->read(peer_, in_, now);
+    if (network_ == nullptr) return std::nullopt;
+    network_->read(peer_, in_, now);
     if (in_.size() < kafka::frame_length_bytes) return std::nullopt;
     const auto length = static_cast<size_t>(load_big<int32_t>(in_.data()));
     if (in_.size() < kafka::frame_length_bytes + length) return std::nullopt;
@@ -82,7 +80,7 @@ class Connection {
   }
 
  private:
-  SimStreams* streams_ = nullptr;
+  Network* network_ = nullptr;
   uint32_t peer_ = 0;
   int32_t next_correlation_ = 1;
   std::vector<std::byte> in_;

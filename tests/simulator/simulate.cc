@@ -1,5 +1,6 @@
-// Lives of the simulated node, one after the other: simulate --seeds A..B [--trace]. A failed check ends the program
-// after naming the seed; the same seed shows the same life again, with --trace line by line.
+// Lives of the simulated node, one after the other: simulate --seeds A..B [--tcp] [--trace]. A failed check ends the
+// program after naming the seed; the same seed shows the same life again, with --trace line by line. With --tcp the
+// clients reach the node over frames and our TCP.
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -11,13 +12,14 @@
 namespace {
 
 volatile uint64_t seed_under_way = 0;
+const char* volatile how = "";
 
 void name_the_seed(int) {
-  char line[160];
-  const int length =
-      std::snprintf(line, sizeof line, "\nFAILED seed %llu. Again, line by line: simulate --seeds %llu..%llu --trace\n",
-                    static_cast<unsigned long long>(seed_under_way), static_cast<unsigned long long>(seed_under_way),
-                    static_cast<unsigned long long>(seed_under_way));
+  char line[200];
+  const auto seed = static_cast<unsigned long long>(seed_under_way);
+  const int length = std::snprintf(line, sizeof line,
+                                   "\nFAILED seed %llu. Again, line by line: simulate --seeds %llu..%llu%s --trace\n",
+                                   seed, seed, seed, how);
   std::fflush(stdout);
   std::fwrite(line, 1, static_cast<size_t>(length), stderr);
   std::signal(SIGABRT, SIG_DFL);
@@ -27,15 +29,18 @@ void name_the_seed(int) {
 
 int main(int argc, char** argv) {
   unsigned long long first = 1, last = 100;
-  bool trace = false;
+  bool trace = false, over_tcp = false;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--trace") == 0) {
       trace = true;
+    } else if (std::strcmp(argv[i], "--tcp") == 0) {
+      over_tcp = true;
+      how = " --tcp";
     } else if (std::strcmp(argv[i], "--seeds") == 0 && i + 1 < argc &&
                std::sscanf(argv[i + 1], "%llu..%llu", &first, &last) == 2 && first <= last) {
       ++i;
     } else {
-      std::fprintf(stderr, "usage: simulate [--seeds A..B] [--trace]\n");
+      std::fprintf(stderr, "usage: simulate [--seeds A..B] [--tcp] [--trace]\n");
       return 2;
     }
   }
@@ -44,7 +49,7 @@ int main(int argc, char** argv) {
   penstock::sim::WorldSummary sum;
   for (unsigned long long seed = first; seed <= last; ++seed) {
     seed_under_way = seed;
-    penstock::sim::World world(seed, trace);
+    penstock::sim::World world(seed, trace, over_tcp);
     const penstock::sim::WorldSummary one = world.run();
     sum.steps += one.steps;
     sum.simulated_ns += one.simulated_ns;

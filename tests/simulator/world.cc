@@ -6,6 +6,12 @@
 #include <map>
 #include <set>
 
+#include "dataplane/tcp/tcp_streams.h"
+#include "drivers/sim/sim_frames.h"
+#include "drivers/sim/sim_streams.h"
+#include "tests/simulator/network.h"
+#include "tests/simulator/tcp_network.h"
+
 namespace penstock::sim {
 
 namespace {
@@ -32,29 +38,26 @@ DriveUnits random_units(SimRandom& random) {
 
 }  // namespace
 
-// Everything of one lane while the node is up. Destroyed in reverse order.
+// Everything of one lane while the node is up, but for what carries its streams. Destroyed in reverse order.
 struct World::SimLane {
-  explicit SimLane(uint32_t index, uint64_t seed, const DriveUnits& units, const SimDriveConfig& drive_config,
-                   SimFiles image, const LogConfig& log_config)
+  SimLane(const DriveUnits& units, const SimDriveConfig& drive_config, SimFiles image, const LogConfig& log_config)
       : memory(static_cast<std::byte*>(std::aligned_alloc(arena_unit_bytes, arena_bytes))),
         arena{memory.get(), arena_bytes},
         buffers(arena.unit_count()),
         log_buffers(0, log_region_bytes / arena_unit_bytes),
         send_buffers(log_region_bytes / arena_unit_bytes, send_region_bytes / arena_unit_bytes),
-        receive_buffers((log_region_bytes + send_region_bytes) / arena_unit_bytes,
-                        (arena_bytes - log_region_bytes - send_region_bytes) / arena_unit_bytes),
         pieces(4096),
-        streams({.seed = seed ^ 0x5eed, .streams_max = 48}, arena, buffers, receive_buffers),
         drive(drive_config, arena, std::move(image)),
         log(log_config, units, {arena, &buffers, &log_buffers}, drive.files()),
         inbox(64),
-        outbox(64),
-        lane({.lane = index,
-              .connections_max = 48,
-              .receive_bytes = 4 * MiB,
-              .request_bytes_max = 128 * KiB,
-              .send_bytes = 256 * KiB},
-             {arena, &buffers, &log_buffers, &send_buffers, &pieces}, streams, drive, log, inbox, outbox, metrics) {}
+        outbox(64) {}
+  virtual ~SimLane() = default;
+
+  virtual Polled poll(Nanoseconds now, Milliseconds wall_ms) = 0;
+  virtual Broker& broker() = 0;
+  virtual void release_all() = 0;  // after the last poll; what carries the streams goes too
+  virtual Network& network() = 0;
+  virtual Nanoseconds next_stream_deadline() const = 0;
 
   struct Free {
     void operator()(std::byte* bytes) const { std::free(bytes); }
@@ -62,18 +65,111 @@ struct World::SimLane {
   std::unique_ptr<std::byte, Free> memory;
   Arena arena;
   BufferTable buffers;
-  BufferAllocator log_buffers, send_buffers, receive_buffers;
+  BufferAllocator log_buffers, send_buffers;
   PiecePool pieces;
-  SimStreams streams;
   SimDrive drive;
   Log log;
   Mailbox<ToLane> inbox;
   Mailbox<ToControl> outbox;
   LaneMetrics metrics;
-  Lane<SimStreams, SimDrive> lane;
 };
 
-World::World(uint64_t seed, bool trace) : seed_(seed), trace_(trace), random_(seed) {
+namespace {
+
+constexpr uint32_t connections_max = 48;
+constexpr uint32_t receive_region_at = (log_region_bytes + send_region_bytes) / arena_unit_bytes;
+constexpr uint32_t receive_region_units = arena_bytes / arena_unit_bytes - receive_region_at;
+
+// What carries a lane's streams to the clients, and the memory it receives into.
+struct StreamsCarrier {
+  using Streams = SimStreams;
+  StreamsCarrier(uint64_t seed, const Arena& arena, BufferTable& buffers)
+      : receive_buffers(receive_region_at, receive_region_units),
+        streams({.seed = seed ^ 0x5eed, .streams_max = connections_max}, arena, buffers, receive_buffers),
+        network(streams) {}
+  BufferAllocator receive_buffers;
+  SimStreams streams;
+  StreamsNetwork network;
+};
+
+struct TcpCarrier {
+  using Streams = TcpStreams<SimFrames>;
+  static constexpr uint32_t header_units = 256;
+  TcpCarrier(uint64_t seed, const Arena& arena, BufferTable& buffers)
+      : header_buffers(receive_region_at, header_units),
+        receive_buffers(receive_region_at + header_units, receive_region_units - header_units),
+        frames(port(seed), arena, buffers, receive_buffers),
+        streams(tcp(seed), arena, buffers, header_buffers, frames),
+        network(seed, frames) {}
+
+  static SimFramesConfig port(uint64_t seed) {
+    SimRandom random(seed ^ 0xf7a3e5);
+    SimFramesConfig config{.seed = random.next()};
+    std::ranges::copy(TcpNetwork::link_node, config.features.address.begin());
+    config.features.mtu_bytes = random.one_in(3) ? 9000 : 1500;
+    config.features.receive_checksums = random.one_in(2);
+    config.features.transmit_checksums = random.one_in(2);
+    config.features.segmentation = config.features.transmit_checksums && random.one_in(2);
+    config.features.segmentation_bytes_max = config.features.segmentation ? 60'000 : 0;
+    config.header_split_one_in = random.one_in(3) ? 2 : 0;
+    return config;
+  }
+  static TcpConfig tcp(uint64_t seed) {
+    TcpConfig config;
+    const netsim::Address v6 = netsim::address_v6(0, 1);
+    config.addresses = {{net::IpAddress::v4(10, 0, 0, 1), 24}, {net::IpAddress::from_v6(v6.bytes.data()), 64}};
+    config.ports = {9092};
+    config.connections_max = connections_max;
+    config.syn_backlog = 32;
+    config.time_wait_max = 64;
+    config.receive_budget_bytes = 4 * MiB;
+    config.reassembly_pieces = 1024;
+    config.send_chunks = 1024;
+    config.send_records = 4096;
+    config.secret = {seed, ~seed};
+    config.times.keepalive_idle = 10 * second_ns;
+    config.times.keepalive_interval = second_ns;
+    config.times.duplicate_address_wait = 0;
+    return config;
+  }
+
+  BufferAllocator header_buffers, receive_buffers;
+  SimFrames frames;
+  TcpStreams<SimFrames> streams;
+  TcpNetwork network;
+};
+
+}  // namespace
+
+template <class Carrier>
+struct World::LaneOver final : World::SimLane {
+  LaneOver(uint32_t index, uint64_t seed, const DriveUnits& units, const SimDriveConfig& drive_config, SimFiles image,
+           const LogConfig& log_config)
+      : SimLane(units, drive_config, std::move(image), log_config),
+        carrier(std::make_unique<Carrier>(seed, arena, buffers)),
+        lane({.lane = index,
+              .connections_max = connections_max,
+              .receive_bytes = 4 * MiB,
+              .request_bytes_max = 128 * KiB,
+              .send_bytes = 256 * KiB},
+             {arena, &buffers, &log_buffers, &send_buffers, &pieces}, carrier->streams, drive, log, inbox, outbox,
+             metrics) {}
+
+  Polled poll(Nanoseconds now, Milliseconds wall_ms) override { return lane.poll(now, wall_ms); }
+  Broker& broker() override { return lane.broker(); }
+  void release_all() override {
+    lane.release_all();
+    carrier.reset();
+  }
+  Network& network() override { return carrier->network; }
+  Nanoseconds next_stream_deadline() const override { return carrier->streams.next_deadline(); }
+
+  std::unique_ptr<Carrier> carrier;
+  Lane<typename Carrier::Streams, SimDrive> lane;
+};
+
+World::World(uint64_t seed, bool trace, bool over_tcp)
+    : seed_(seed), trace_(trace), over_tcp_(over_tcp), random_(seed) {
   constexpr uint32_t lane_counts[] = {1, 1, 2, 4};
   lane_count_ = lane_counts[random_.below(4)];
   units_ = random_units(random_);
@@ -137,7 +233,12 @@ void World::start_node(bool faults) {
     log.partitions_max = 64;
     log.producers_max = 256;
     log.random_seed = random_.next();
-    lanes_.push_back(std::make_unique<SimLane>(i, random_.next(), units_, drive, std::move(images_[i]), log));
+    const uint64_t seed = random_.next();
+    if (over_tcp_) {
+      lanes_.push_back(std::make_unique<LaneOver<TcpCarrier>>(i, seed, units_, drive, std::move(images_[i]), log));
+    } else {
+      lanes_.push_back(std::make_unique<LaneOver<StreamsCarrier>>(i, seed, units_, drive, std::move(images_[i]), log));
+    }
     note("lane " + std::to_string(i) + " starts: " + lanes_.back()->log.recovery_report());
     check(lanes_.back()->log.state() != LogState::read_only, "recovery calls a crash damage",
           static_cast<long long>(seed_));
@@ -163,12 +264,12 @@ void World::stop_node() {
   control_->stop();
   const Nanoseconds deadline = now_ + 60 * second_ns;
   const auto stopped = [&] {
-    return std::ranges::all_of(lanes_, [](const auto& lane) { return lane->lane.stopped(); });
+    return std::ranges::all_of(lanes_, [](const auto& lane) { return lane->broker().stopped(); });
   };
   while (!stopped()) {
     if (!step()) now_ = std::max(now_ + 1, std::min(next_time(), now_ + second_ns));
     if (now_ >= deadline) {
-      for (const auto& lane : lanes_) std::printf("%s\n", lane->lane.broker().pending_report().c_str());
+      for (const auto& lane : lanes_) std::printf("%s\n", lane->broker().pending_report().c_str());
     }
     check(now_ < deadline, "the node does not stop", static_cast<long long>(seed_));
   }
@@ -176,7 +277,7 @@ void World::stop_node() {
   for (auto& consumer : consumers_) consumer->node_lost();
   for (uint32_t i = 0; i < lane_count_; ++i) {
     SimLane& lane = *lanes_[i];
-    lane.lane.release_all();
+    lane.release_all();
     if (const std::string leaks = lane.buffers.leak_report(); !leaks.empty()) {
       std::printf("%s", leaks.c_str());
       check(false, "buffers leak", static_cast<long long>(seed_));
@@ -206,21 +307,22 @@ bool World::carry_control() {
 bool World::step() {
   ++summary_.steps;
   bool busy = carry_control();
-  std::vector<SimStreams*> streams;
+  std::vector<Network*> networks;
   for (auto& lane : lanes_) {
-    busy |= lane->lane.poll(now_, wall_start_ms + now_ / millisecond_ns).work > 0;
-    streams.push_back(&lane->streams);
+    busy |= lane->poll(now_, wall_start_ms + now_ / millisecond_ns).work > 0;
+    networks.push_back(&lane->network());
   }
-  for (auto& producer : producers_) busy |= producer->step(streams, now_);
-  for (auto& consumer : consumers_) busy |= consumer->step(streams, now_);
+  for (auto& producer : producers_) busy |= producer->step(networks, now_);
+  for (auto& consumer : consumers_) busy |= consumer->step(networks, now_);
+  for (Network* network : networks) busy |= network->step(now_);
   return busy;
 }
 
 Nanoseconds World::next_time() const {
   Nanoseconds next = now_ + 5 * millisecond_ns;  // clients look again at least so often
   for (const auto& lane : lanes_) {
-    next = std::min({next, lane->streams.next_deadline(), lane->streams.next_arrival(), lane->drive.next_deadline(),
-                     lane->log.next_deadline(), lane->lane.broker().next_deadline()});
+    next = std::min({next, lane->next_stream_deadline(), lane->network().next_arrival(), lane->drive.next_deadline(),
+                     lane->log.next_deadline(), lane->broker().next_deadline()});
   }
   return next;
 }

@@ -2,7 +2,8 @@
 // them, all from one seed. The node is crashed and started again on what the drives really hold.
 //
 // A life: start; clients work; crash, or two in a row, or a drive that fails writes; ... ; a last start without faults,
-// in which everything is read back and compared with what was acknowledged and with what consumers were shown.
+// in which everything is read back and compared with what was acknowledged and with what consumers were shown. Clients
+// and lanes talk over simulated streams, or over our TCP and a link that loses and reorders.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,6 @@
 #include "dataplane/lane.h"
 #include "drivers/sim/random.h"
 #include "drivers/sim/sim_drive.h"
-#include "drivers/sim/sim_streams.h"
 #include "tests/simulator/consumer.h"
 #include "tests/simulator/producer.h"
 
@@ -33,12 +33,15 @@ struct WorldSummary {
 
 class World {
  public:
-  explicit World(uint64_t seed, bool trace = false);
+  // `over_tcp`: clients reach the lanes over frames and our TCP, else over simulated streams.
+  explicit World(uint64_t seed, bool trace = false, bool over_tcp = false);
   ~World();
   WorldSummary run();
 
  private:
   struct SimLane;
+  template <class Carrier>
+  struct LaneOver;
   void start_node(bool faults);
   void crash_node();
   void stop_node();  // as SIGTERM does: drain, answer, let go; checks that nothing leaks
@@ -52,6 +55,7 @@ class World {
 
   const uint64_t seed_;
   const bool trace_;
+  const bool over_tcp_;
   SimRandom random_;
   Nanoseconds now_ = second_ns;
   uint32_t lane_count_ = 1;
