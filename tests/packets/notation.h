@@ -29,6 +29,12 @@ struct Injected {
 };
 Injected build(const FrameSpec& spec, const Context& context);
 
+// Type and code of an ICMP or discovery message, the operation of an ARP packet (its code is 0).
+struct Message {
+  int type, code;
+};
+Message message_of(const FrameSpec& spec);
+
 // What differs, one line each; empty when the frame is as expected. Keeps variables only then.
 std::vector<std::string> differences(const FrameSpec& spec, const Packet& packet, const Context& context);
 

@@ -25,6 +25,9 @@ using Variables = std::map<std::string, int64_t>;
 // Digits (decimal or 0x...), $variable, + - * / and parentheses. Throws std::invalid_argument.
 int64_t evaluate(const std::string& expression, const Variables& variables);
 
+// Its form, before its variables are known.
+void check_expression(const std::string& text);
+
 // What an expected number may be: 5, 3..7, >3, >=3, <3, <=3, !=3 or *; ":name" behind it keeps what was seen.
 struct Pattern {
   enum class Kind : uint8_t { any, range, not_equal };
