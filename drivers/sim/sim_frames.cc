@@ -266,6 +266,7 @@ void SimFrames::carry(Direction& direction, Bytes frame, Nanoseconds now) {
     ++statistics_.too_big;
     return;
   }
+  if (faults.lose_one_in == 0) direction.lose_next = 0;
   if (direction.lose_next == 0 && happens(faults.lose_one_in)) {
     direction.lose_next = static_cast<uint32_t>(random_.between(1, std::max(1u, faults.lose_in_a_row_max)));
   }
