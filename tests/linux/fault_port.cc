@@ -174,8 +174,10 @@ void carry(int a, int b, const Faults& faults) {
   Direction there(a, b, faults, faults.seed * 2), back(b, a, faults, faults.seed * 2 + 1);
   while (stopping == 0) {
     const Nanoseconds now = clock_now();
-    bool busy = there.take(now) | back.take(now);
-    busy |= there.give(now) | back.give(now);
+    bool busy = there.take(now);
+    busy |= back.take(now);
+    busy |= there.give(now);
+    busy |= back.give(now);
     if (busy) continue;
     const Nanoseconds next = std::min(
         {there.full() ? never_ns : there.next(), back.full() ? never_ns : back.next(), now + 100 * millisecond_ns});

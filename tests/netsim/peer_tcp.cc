@@ -398,8 +398,9 @@ Segment PeerTcp::bare(At sequence, Nanoseconds now) {
         blocks.emplace_back(begin, end);
       }
     }
-    std::ranges::stable_partition(
+    const auto latest = std::ranges::find_if(
         blocks, [&](const auto& block) { return block.first <= latest_early_ && latest_early_ < block.second; });
+    if (latest != blocks.end()) std::rotate(blocks.begin(), latest, latest + 1);
     const size_t room = timestamps_ ? 3 : 4;
     for (const auto& [begin, end] : blocks) {
       if (segment.sack.size() < room) segment.sack.emplace_back(wire(begin), wire(end));
