@@ -16,7 +16,8 @@ bool Core::receive_ack(Connection& c, const Segment& segment) {
   }
   const bool outstanding = !c.board.empty();
   const bool in_doubt = c.loss_timer == LossTimer::reorder;
-  if (ack > c.snd_una) {
+  const bool advances = ack > c.snd_una;
+  if (advances) {
     acknowledged(c, ack);
   } else if (ack == c.snd_una && outstanding && !c.has_sack && segment.sequence_length() == 0 &&
              (uint32_t{segment.window()} << c.snd_scale) == c.snd_wnd) {
@@ -24,7 +25,7 @@ bool Core::receive_ack(Connection& c, const Segment& segment) {
   }
   // After the cumulative acknowledgement: in the order of sequence, or RACK would see reordering that was none.
   const bool sacked = c.has_sack && !segment.sacks().empty() && read_sacks(c, segment);
-  update_window(c, segment);
+  update_window(c, segment, advances);
   if (outstanding) {
     if (sacked || in_doubt || c.repair != Repair::none) find_losses(c);
     arm_loss_timer(c);
@@ -131,14 +132,17 @@ bool Core::read_sacks(Connection& c, const Segment& segment) {
   return changed;
 }
 
-// RFC 9293 3.10.7.4: SND.WL1, SND.WL2 keep an old segment from changing the window.
-void Core::update_window(Connection& c, const Segment& segment) {
-  const bool newer = c.snd_wl1 < segment.seq() || (c.snd_wl1 == segment.seq() && c.snd_wl2 <= segment.ack());
+// RFC 9293 3.10.7.4: SND.WL1, SND.WL2 keep an old segment from changing the window. As Linux (tcp_ack,
+// tcp_may_update_window), also what lies left of SND.WL1 says where the window is when it acknowledges something new
+// (`advances`): the right edge is counted from there. And nothing does that acknowledges less than SND.UNA.
+void Core::update_window(Connection& c, const Segment& segment, bool advances) {
+  if (segment.ack() < c.snd_una) return;
+  const bool newer = advances || c.snd_wl1 < segment.seq() || (c.snd_wl1 == segment.seq() && c.snd_wl2 <= segment.ack());
   if (!newer) return;
   const uint32_t window = uint32_t{segment.window()} << c.snd_scale;
   const bool grown = window > c.snd_wnd;
   c.snd_wnd = window;
-  c.snd_wl1 = segment.seq();
+  c.snd_wl1 = later(c.snd_wl1, segment.seq());
   c.snd_wl2 = segment.ack();
   c.snd_wnd_max = std::max(c.snd_wnd_max, window);
   c.persist_probes = 0;  // the peer is there

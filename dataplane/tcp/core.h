@@ -138,7 +138,7 @@ class Core {
   bool receive_ack(Connection& connection, const Segment& segment);
   void acknowledged(Connection& connection, SeqNumber ack);
   bool read_sacks(Connection& connection, const Segment& segment);
-  void update_window(Connection& connection, const Segment& segment);
+  void update_window(Connection& connection, const Segment& segment, bool advances);
   void release_queue(Connection& connection, uint32_t bytes);
 
   // ---- repair.cc
