@@ -68,14 +68,16 @@ bool Core::window_update_due(const Connection& c) const {
 uint16_t Core::advertise(Connection& c) {
   const uint32_t have = c.rcv_edge - c.rcv_nxt;
   const uint32_t wanted = wanted_window(c);
-  const uint32_t target = worth_advertising(c, wanted) ? wanted : have;
+  // The peer's FIN takes a place in the window: without one a peer may keep it for ever (as Linux does).
+  const bool for_fin = c.reader_closed && !c.fin_received;
+  const uint32_t target = worth_advertising(c, wanted) ? wanted : for_fin ? std::max(have, 1u) : have;
   const uint32_t rounding = (1u << c.rcv_scale) - 1;
   uint32_t shown = (target + rounding) >> c.rcv_scale;
   const uint64_t credit = c.credit > c.undelivered ? c.credit - c.undelivered : 0;
   const uint32_t rounded = shown << c.rcv_scale;
   const bool creeps = rounded > target && rounded > credit + edge_overshoot_max;
   const bool over_budget = rounded > have && edges_bytes_ + (rounded - have) > config_.receive_budget_bytes;
-  if (creeps || over_budget) shown = target >> c.rcv_scale;  // may look like moving left: RFC 7323 2.4
+  if ((creeps || over_budget) && !for_fin) shown = target >> c.rcv_scale;  // may look like moving left: RFC 7323 2.4
   shown = std::min<uint32_t>(shown, UINT16_MAX);
   const uint32_t moved_to = shown << c.rcv_scale;
   if (moved_to > have) {
