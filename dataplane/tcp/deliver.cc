@@ -64,18 +64,20 @@ void Core::receive_data(Connection& c, const Segment& segment) {
 
 // Bytes within the window that are new at their beginning.
 void Core::place(Connection& c, SeqNumber seq, const Piece& piece, bool brief) {
-  // What the reader waits for goes there even when reassembly is full: up to the first range, which then follows.
+  // What the reader waits for goes there even when reassembly is full: up to the first range, which then follows, or
+  // up to the end of the credit.
   const bool next = seq == c.rcv_nxt && c.undelivered == 0 && events_.has_room();
   const uint32_t before_range =
       c.reassembly.empty() ? piece.length : std::min(piece.length, reassembly_.first(c.reassembly) - seq);
-  if (next && before_range > 0 && before_range <= c.credit) {
-    const Piece front{piece.data, before_range, piece.buffer};
+  const auto taken = static_cast<uint32_t>(std::min<uint64_t>(before_range, c.credit));
+  if (next && taken > 0) {
+    const Piece front{piece.data, taken, piece.buffer};
     // Settled whole if it is whole: room behind a part would be the rest of it.
-    deliver(c, settle(c, front, brief && before_range == piece.length, Holder::request));
-    c.credit -= before_range;
-    received_in_order(c, before_range);
-    if (before_range < piece.length) {
-      place(c, seq + before_range, {piece.data + before_range, piece.length - before_range, piece.buffer}, brief);
+    deliver(c, settle(c, front, brief && taken == piece.length, Holder::request));
+    c.credit -= taken;
+    received_in_order(c, taken);
+    if (taken < piece.length) {
+      place(c, seq + taken, {piece.data + taken, piece.length - taken, piece.buffer}, brief);
     }
     return;
   }
