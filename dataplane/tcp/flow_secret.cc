@@ -47,10 +47,17 @@ uint32_t FlowSecret::timestamp_offset(const net::Flow& flow) const {
   return static_cast<uint32_t>(hash(flow, purpose_timestamp));
 }
 
+// The peer's initial sequence number is part of what is hashed: were it only added, one too low with the next MSS index
+// would be a cookie too.
+uint32_t FlowSecret::cookie_proof(const net::Flow& flow, SeqNumber peer_initial, uint32_t period) const {
+  const uint64_t said = uint64_t{peer_initial.value} << 32 | uint64_t{period & 0xffffff} << 8;
+  return static_cast<uint32_t>(hash(flow, purpose_cookie_period + said));
+}
+
 SeqNumber FlowSecret::cookie(const net::Flow& flow, SeqNumber peer_initial, uint16_t mss, Nanoseconds now) const {
   const auto period = static_cast<uint32_t>(now / cookie_period_ns);
   const auto blind = static_cast<uint32_t>(hash(flow, purpose_cookie)) + peer_initial.value;
-  const auto proof = static_cast<uint32_t>(hash(flow, purpose_cookie_period + (uint64_t{period} << 8)));
+  const uint32_t proof = cookie_proof(flow, peer_initial, period);
   return SeqNumber(blind + (period << 24) + ((proof + mss_index(mss)) & cookie_low_mask));
 }
 
@@ -71,7 +78,7 @@ std::optional<SynOptions> FlowSecret::check_cookie(const net::Flow& flow, SeqNum
   const uint32_t age = (current - (rest >> 24)) & 0xff;
   if (age > 1) return std::nullopt;
   const uint32_t period = current - age;
-  const auto proof = static_cast<uint32_t>(hash(flow, purpose_cookie_period + (uint64_t{period} << 8)));
+  const uint32_t proof = cookie_proof(flow, peer_initial, period);
   const uint32_t index = (rest - proof) & cookie_low_mask;
   if (index >= cookie_mss_count) return std::nullopt;
   SynOptions options;

@@ -55,6 +55,7 @@ class FlowSecret {
 
  private:
   uint64_t hash(const net::Flow& flow, uint64_t purpose) const;
+  uint32_t cookie_proof(const net::Flow& flow, SeqNumber peer_initial, uint32_t period) const;
   HashKey key_;
 };
 

@@ -50,6 +50,8 @@ TEST(FlowSecret, CookiesRememberTheSynAndLastTwoPeriods) {
     EXPECT_FALSE(secret.check_cookie(flow, cookie, peer, stamp, now + 129 * second_ns).has_value());
     EXPECT_FALSE(secret.check_cookie(flow, cookie + 8, peer, stamp, now).has_value());
     EXPECT_FALSE(secret.check_cookie(flow, cookie, peer + 64, stamp, now).has_value());
+    EXPECT_FALSE(secret.check_cookie(flow, cookie, peer + 1, stamp, now).has_value());
+    EXPECT_FALSE(secret.check_cookie(flow, cookie, peer - 1, stamp, now).has_value());
     EXPECT_FALSE(secret.check_cookie(flow_of(1), cookie, peer, stamp, now).has_value());
   }
 }
