@@ -10,7 +10,8 @@ enum Purpose : uint64_t { purpose_sequence = 1, purpose_timestamp, purpose_cooki
 
 // The cookie: 24 bits of hash and MSS index, upper 8 bits the period (as Bernstein, and Linux).
 constexpr uint32_t cookie_low_mask = 0xffffff;
-constexpr uint16_t cookie_mss[] = {536, 1220, 1300, 1440, 1460, 4312, 8960, 8204};
+// The first is the smallest MSS we believe (mss_min in listen.cc): none is larger than what the peer takes.
+constexpr uint16_t cookie_mss[] = {88, 536, 1220, 1440, 1460, 4312, 8204, 8960};
 constexpr uint32_t cookie_mss_count = std::size(cookie_mss);
 
 // In the low bits of the timestamp: window scale 4 bits (15: none), SACK 1 bit.

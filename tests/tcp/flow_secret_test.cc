@@ -56,5 +56,16 @@ TEST(FlowSecret, CookiesRememberTheSynAndLastTwoPeriods) {
   }
 }
 
+TEST(FlowSecret, CookieNeverKeepsMoreThanTheMss) {
+  const FlowSecret secret({7, 8});
+  const SeqNumber peer(12345);
+  for (uint16_t mss = 88; mss < 10'000; ++mss) {
+    const SeqNumber cookie = secret.cookie(flow_of(1), peer, mss, second_ns);
+    const auto known = secret.check_cookie(flow_of(1), cookie, peer, std::nullopt, second_ns);
+    ASSERT_TRUE(known.has_value());
+    ASSERT_LE(known->mss, mss);
+  }
+}
+
 }  // namespace
 }  // namespace penstock::tcp
