@@ -76,6 +76,10 @@ void Broker::on_stream(const StreamEvent& event, Nanoseconds now, Milliseconds w
   wall_ms_ = wall_ms;
   if (event.kind == StreamEventKind::opened) return open(event);
   const uint32_t index = event.stream.index;
+  if (index >= config_.connections_max) {  // refused when it opened
+    if (event.kind == StreamEventKind::data) release(event.piece.buffer, Holder::request);
+    return;
+  }
   Connection& connection = connections_[index];
   const bool known = connection.state != ConnectionState::free && connection.stream == event.stream;
   switch (event.kind) {
@@ -211,6 +215,8 @@ void Broker::finish_request(uint32_t index, uint64_t frame_bytes) {
   connection.received.drop_front(pieces_, frame_bytes, [&](BufferIndex buffer) { release(buffer, Holder::request); });
   drop_progress(connection);
   connection.topics_ensured = false;
+  ensured_errors_ = {};  // an answer of the control plane is for this request, not for the one behind it
+  control_answer_ = {};
   connection.request_started_at = 0;
   if (connection.grant.cost > 0) {
     reservations_.release(std::exchange(connection.grant, {}));
@@ -238,6 +244,8 @@ void Broker::peer_finished(uint32_t index) {
   Connection& connection = connections_[index];
   connection.peer_finished = true;
   // Nobody waits for a fetch that may take long; whatever else is blocked is finished first.
+  // With as many responses under way as there may be, whole requests may lie behind: advance() goes on, then closes.
+  if (connection.blocked == Blocked::no && connection.response_count >= responses_per_connection_max) return;
   if (connection.blocked == Blocked::no || connection.blocked == Blocked::fetch) begin_close(index);
 }
 

@@ -265,8 +265,7 @@ TEST_F(MetadataTest, DISABLED_ErrorsOfCreationLandAtTheRightTopicWhenOneExistsBy
   EXPECT_EQ(answer->topics[1].error_code, ErrorCode::INVALID_TOPIC_EXCEPTION);
 }
 
-// Disabled: ensured_errors_ is still set while the request behind is handled in the same advance().
-TEST_F(MetadataTest, DISABLED_ErrorsOfCreationAreNotThoseOfTheRequestBehind) {
+TEST_F(MetadataTest, ErrorsOfCreationAreNotThoseOfTheRequestBehind) {
   start({});
   Client& client = connect();
   ask_metadata(client, {"bad/name"});

@@ -310,8 +310,7 @@ TEST_F(ReceiveTest, APeerThatFinishesWhileTheControlPlaneWorksGetsTheAnswer) {
 
 // More requests than one connection may have unanswered, without acknowledgement, and then FIN: Kafka handles what it
 // has received of such a producer before it lets go of the connection.
-// Disabled: peer_finished() closes at once a connection that has responses_per_connection_max responses under way.
-TEST_F(ReceiveTest, DISABLED_WhatAPeerSentBeforeItFinishedIsHandled) {
+TEST_F(ReceiveTest, WhatAPeerSentBeforeItFinishedIsHandled) {
   start({{"t", {0}}});
   drive().hold(true);
   Client& client = connect();
@@ -342,8 +341,7 @@ TEST_F(ReceiveTest, AResetAtAnyMomentLeavesNothingBehind) {
   EXPECT_GT(responses_used(), 0u) << "what waits for its commit is remembered until then";
 }
 
-// Disabled: on_stream() looks at connections_[index] also for a refused stream, whose index is beyond the table.
-TEST_F(ReceiveTest, DISABLED_MoreConnectionsThanTheLaneHasRoomForAreRefused) {
+TEST_F(ReceiveTest, MoreConnectionsThanTheLaneHasRoomForAreRefused) {
   setup.broker.connections_max = 2;
   start({});
   Client &first = connect(), &second = connect(), &third = connect();
