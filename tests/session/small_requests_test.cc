@@ -72,6 +72,7 @@ TEST_F(SmallRequestsTest, AProducerIdWaitsForTheFirstBlock) {
   start({});
   Client &first = connect(), &second = connect();
   send(first, InitProducerIdRequest{}, 0);
+  run_for(millisecond_ns);
   send(second, InitProducerIdRequest{}, 5);
   await(ToControlKind::producer_id_block);
   EXPECT_FALSE(answered(first, second_ns));
