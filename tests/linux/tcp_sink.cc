@@ -260,6 +260,12 @@ int main(int argc, char** argv) {
   config.receive_budget_bytes = 56 * MiB;
   config.receive_window_bytes_max = static_cast<uint32_t>(window_bytes);
   config.send_bytes_max = 4 * MiB;
+  // The tables a window of 4 MiB needs: a piece and a record for every segment of it, and holes for a reordering link.
+  config.reassembly_pieces = 64 * 1024;
+  config.reassembly_pieces_max = 4096;
+  config.reassembly_ranges_max = 256;
+  config.send_records = 64 * 1024;
+  config.send_records_max = 4096;
   config.times.duplicate_address_wait = 0;
   int file = -1;
   uint32_t mtu_bytes = 1500;
