@@ -25,6 +25,8 @@ inline constexpr Nanoseconds prepare_retry_ns = second_ns;
 // Batches read from the drive and not yet handed over and sent. A read is at least one buffer of 4 KiB; the bytes are
 // bounded by LogConfig::read_bytes_max, this bounds the bookkeeping.
 inline constexpr uint32_t reads_max = 256;
+// Who wait for them, each for one; with more, some come again.
+inline constexpr uint32_t read_wants_max = 1024;
 // Buffers of one read: batch_bytes_max in buffers of 1 MiB, and the last one and those of a fragmented arena smaller.
 inline constexpr uint32_t read_buffers_max = 64;
 // Read requests of one batch: copied and gathered runs lie in two places of a commit.

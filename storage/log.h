@@ -180,8 +180,8 @@ class Log {
 
   enum class FetchVerdict : uint8_t { ready, reading, busy, damaged };
   // The bytes of a batch. ready: appended to `to` (whole batch, in order), one Holder::send reference per piece.
-  // reading: a drive read was started and read_done() will say `token`; call again then. busy: no read buffer, try
-  // later. damaged: what the drive holds does not match its entry (CRC, length).
+  // reading: the drive reads it, for all who ask, and reads_done() will say `token`; call again then. A token reads one
+  // batch at a time. busy: no read buffer, try later. damaged: what the drive holds does not match its entry (CRC, length).
   FetchVerdict fetch(PartitionSlot slot, const StoredBatch& batch, uint64_t token, PiecePool& pool, PieceList& to);
   // Tokens of reads that finished since the last call.
   std::span<const uint64_t> reads_done() const;

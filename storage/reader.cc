@@ -23,8 +23,7 @@ constexpr uint64_t header_guess_bytes = 16 * KiB;
 struct LogReader::Read {
   enum class State : uint8_t { idle, reading_header, reading_runs, ready, damaged } state = State::idle;
   enum class Request : uint8_t { none, waiting, in_flight } request = Request::none;
-  bool wanted = false;  // by `token`, who has not come for it yet
-  uint64_t token = 0;
+  uint32_t wanters = 0;  // of `wants_`: have not come for it yet
   IndexEntry entry;
   SegmentSlot slot{};
   uint32_t retries = 0;
@@ -49,8 +48,7 @@ LogReader::LogReader(const DriveUnits& units, const LogMemory& memory, uint64_t 
     : units_(units),
       memory_(memory),
       bytes_max_(bytes_max),
-      statistics_(statistics),
-      done_(2 * size_t{limits::reads_max}) {
+      statistics_(statistics) {
   for (uint32_t i = 0; i < limits::reads_max; ++i) reads_.push_back(std::make_unique<Read>());
 }
 
@@ -58,34 +56,61 @@ LogReader::~LogReader() = default;
 
 Log::FetchVerdict LogReader::fetch(const IndexEntry& entry, SegmentSlot slot, uint64_t token, PiecePool& pool,
                                    PieceList& to) {
-  Read* read = find(entry, token);
-  if (read == nullptr) read = start(entry, slot, token);
+  Read* read = find(entry);
+  stop_wanting(token, read);
+  if (read == nullptr) read = start(entry, slot);
   if (read == nullptr) return Log::FetchVerdict::busy;
   switch (read->state) {
     case Read::State::ready:
-      return hand_over(*read, token, pool, to);
+      if (!hand_over(*read, pool, to)) return Log::FetchVerdict::busy;
+      stop_wanting(token);
+      return Log::FetchVerdict::ready;
     case Read::State::damaged:
-      release(*read);
+      stop_wanting(token);
       return Log::FetchVerdict::damaged;
     default:
-      return Log::FetchVerdict::reading;
+      return want(*read, token) ? Log::FetchVerdict::reading : Log::FetchVerdict::busy;
   }
 }
 
-// A finished read of the same batch serves anybody; one under way only the token that started it.
-LogReader::Read* LogReader::find(const IndexEntry& entry, uint64_t token) {
+LogReader::Read* LogReader::find(const IndexEntry& entry) {
   for (const auto& each : reads_) {
     Read& read = *each;
-    if (read.state == Read::State::idle || read.entry.segment != entry.segment || read.entry.commit != entry.commit ||
-        read.entry.ordinal != entry.ordinal) {
-      continue;
+    if (read.state != Read::State::idle && read.entry.segment == entry.segment && read.entry.commit == entry.commit &&
+        read.entry.ordinal == entry.ordinal) {
+      return &read;
     }
-    if (read.state == Read::State::ready || (read.wanted && read.token == token)) return &read;
   }
   return nullptr;
 }
 
-LogReader::Read* LogReader::start(const IndexEntry& entry, SegmentSlot slot, uint64_t token) {
+// False: too many wait already.
+bool LogReader::want(Read& read, uint64_t token) {
+  const auto same = [&](const Want& each) { return each.token == token; };
+  if (std::ranges::any_of(wants_.all(), same)) return true;  // of this read: others were let go of
+  if (wants_full()) return false;
+  wants_.push_back({token, &read});
+  ++read.wanters;
+  return true;
+}
+
+// A read that nobody wants any more goes, unless it is whole or the drive writes into it.
+void LogReader::stop_wanting(uint64_t token, const Read* except) {
+  for (size_t i = 0; i < wants_.size(); ++i) {
+    const Want gone = wants_[i];
+    if (gone.token != token || gone.read == except) continue;
+    wants_[i] = wants_.back();
+    wants_.truncate(wants_.size() - 1);
+    Read& read = *gone.read;
+    if (--read.wanters == 0 && read.state != Read::State::ready && read.request != Read::Request::in_flight) {
+      release(read);
+    }
+    return;
+  }
+}
+
+LogReader::Read* LogReader::start(const IndexEntry& entry, SegmentSlot slot) {
+  if (wants_full()) return nullptr;
   Read* read = nullptr;
   for (int round = 0; read == nullptr && round < 2; ++round) {
     for (uint32_t i = 0; i < reads_.size() && read == nullptr; ++i) {
@@ -98,8 +123,6 @@ LogReader::Read* LogReader::start(const IndexEntry& entry, SegmentSlot slot, uin
   // The header ends before the first run begins.
   const uint64_t header_bytes = std::min<uint64_t>(entry.first_position, header_guess_bytes);
   read->state = Read::State::reading_header;
-  read->wanted = true;
-  read->token = token;
   read->entry = entry;
   read->slot = slot;
   read->retries = 0;
@@ -169,6 +192,12 @@ bool LogReader::take_buffers(Read& read, uint64_t bytes, bool contiguous) {
 }
 
 void LogReader::release(Read& read) {
+  check(read.wanters == 0, "read released that somebody wants", read.wanters);
+  release_memory(read);
+  read.state = Read::State::idle;
+}
+
+void LogReader::release_memory(Read& read) {
   check(read.request != Read::Request::in_flight, "read released while the drive writes into it");
   if (read.request == Read::Request::waiting) --waiting_;
   end_promise(read);
@@ -178,8 +207,6 @@ void LogReader::release(Read& read) {
   read.buffers.clear();
   read.extents.clear();
   read.request = Read::Request::none;
-  read.state = Read::State::idle;
-  read.wanted = false;
 }
 
 // ---- the drive ----
@@ -222,7 +249,7 @@ void LogReader::completed(uint32_t index, int64_t result) {
   Read& read = *reads_[index];
   check(read.request == Read::Request::in_flight, "completion of a read that is not in flight", index);
   read.request = Read::Request::none;
-  if (!read.wanted) return release(read);  // cancelled meanwhile: nobody reads the buffers now
+  if (read.wanters == 0) return release(read);  // cancelled meanwhile: nobody reads the buffers now
   const Read::Extent& extent = read.extents[read.extent];
   const uint64_t left = extent.to - extent.from - read.arrived;
   if (result > static_cast<int64_t>(left)) return finish(read, false);
@@ -261,10 +288,7 @@ void LogReader::header_arrived(Read& read) {
     return finish(read, false);
   }
   if (header_bytes > read.extents[0].to) {  // longer than guessed: once more, whole
-    const bool wanted = read.wanted;
-    release(read);
-    read.state = Read::State::reading_header;
-    read.wanted = wanted;
+    release_memory(read);
     if (!begin(read, header_bytes)) give_way(read);
     return;
   }
@@ -395,34 +419,41 @@ void LogReader::for_each_piece(const Read& read, Visit&& visit) const {
 
 void LogReader::finish(Read& read, bool whole) {
   read.state = whole ? Read::State::ready : Read::State::damaged;
-  done_.push_back(read.token);
+  tell(read);
+}
+
+void LogReader::tell(const Read& read) {
+  for (const Want& want : wants_.all()) {
+    if (want.read == &read) done_.push_back(want.token);
+  }
 }
 
 // No memory now: whoever waits comes again and finds it busy.
 void LogReader::give_way(Read& read) {
-  done_.push_back(read.token);
+  tell(read);
+  size_t kept = 0;
+  for (const Want& want : wants_.all()) {
+    if (want.read != &read) wants_[kept++] = want;
+  }
+  wants_.truncate(kept);
+  read.wanters = 0;
   release(read);
 }
 
-Log::FetchVerdict LogReader::hand_over(Read& read, uint64_t token, PiecePool& pool, PieceList& to) {
+// False: not enough pieces in the pool.
+bool LogReader::hand_over(const Read& read, PiecePool& pool, PieceList& to) {
   size_t pieces = 0;
   for_each_piece(read, [&](const Piece&) { ++pieces; });
-  if (pool.free_count() < pieces / PieceChunk::capacity + 1) return Log::FetchVerdict::busy;
+  if (pool.free_count() < pieces / PieceChunk::capacity + 1) return false;
   for_each_piece(read, [&](const Piece& piece) {
     memory_.buffers->hold(piece.buffer, Holder::send);
     check(to.push_back(pool, piece), "piece pool ran dry within a batch");
   });
-  if (read.token == token) read.wanted = false;  // else it stays for the one that had it read
-  return Log::FetchVerdict::ready;
+  return true;
 }
 
 void LogReader::cancel(uint64_t token) {
-  for (const auto& each : reads_) {
-    Read& read = *each;
-    if (read.state == Read::State::idle || !read.wanted || read.token != token) continue;
-    read.wanted = false;
-    if (read.state != Read::State::ready && read.request != Read::Request::in_flight) release(read);
-  }
+  stop_wanting(token);
   size_t kept = 0;
   for (const uint64_t each : done_.all()) {
     if (each != token) done_[kept++] = each;
@@ -434,7 +465,7 @@ uint64_t LogReader::shed(uint64_t bytes) {
   const uint64_t before = bytes_;
   for (const auto& each : reads_) {
     if (before - bytes_ >= bytes) break;
-    if (each->state == Read::State::ready && !each->wanted && only_ours(*each)) release(*each);
+    if (each->state == Read::State::ready && each->wanters == 0 && only_ours(*each)) release(*each);
   }
   return before - bytes_;
 }
@@ -452,7 +483,9 @@ bool LogReader::idle() const {
 
 // At shutdown: everything, also what is still being sent (by references of the sender).
 void LogReader::release_all() {
+  wants_.clear();
   for (const auto& read : reads_) {
+    read->wanters = 0;
     if (read->state != Read::State::idle) release(*read);
   }
 }

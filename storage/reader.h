@@ -4,6 +4,10 @@
 // when that lies near; then the rest. What comes back is compared with its entry, and bytes 0-20, which no checksum
 // covers, are rewritten from it. A finished batch is kept while the budget lasts, so that it serves whoever asks next.
 //
+// A batch is read once for all who ask for it meanwhile. Each of them is told when it is there, and it stays until each
+// has come for it or was cancelled; then it is cache. A token wants one batch at a time: asking for another lets go of
+// the one before.
+//
 // A read begins when the budget has room for all of its batch: what the drive has read of a batch is never thrown away
 // because its rest does not fit.
 //
@@ -24,6 +28,7 @@
 #include "storage/bounded.h"
 #include "storage/drive.h"
 #include "storage/index.h"
+#include "storage/limits.h"
 #include "storage/log.h"
 #include "storage/request_tag.h"
 
@@ -51,15 +56,23 @@ class LogReader {
 
  private:
   struct Read;
+  struct Want {
+    uint64_t token = 0;
+    Read* read = nullptr;
+  };
 
-  Read* find(const IndexEntry& entry, uint64_t token);
-  Read* start(const IndexEntry& entry, SegmentSlot slot, uint64_t token);
+  Read* find(const IndexEntry& entry);
+  Read* start(const IndexEntry& entry, SegmentSlot slot);
+  bool wants_full() const { return wants_.size() + done_.size() >= done_.capacity(); }  // so that all can be told
+  bool want(Read& read, uint64_t token);
+  void stop_wanting(uint64_t token, const Read* except = nullptr);
   bool begin(Read& read, uint64_t header_bytes);
   bool add_extent(Read& read, uint64_t from, uint64_t to, bool contiguous);
   bool promise(Read& read, uint64_t bytes);
   void end_promise(Read& read);
   bool make_room(const Read& read, uint64_t bytes);
   bool take_buffers(Read& read, uint64_t bytes, bool contiguous);
+  void release_memory(Read& read);
   void release(Read& read);
 
   void header_arrived(Read& read);
@@ -68,10 +81,11 @@ class LogReader {
   void next_extent(Read& read);
   bool verify(Read& read);
   void finish(Read& read, bool whole);
+  void tell(const Read& read);
   void give_way(Read& read);
   template <class Visit>
   void for_each_piece(const Read& read, Visit&& visit) const;
-  Log::FetchVerdict hand_over(Read& read, uint64_t token, PiecePool& pool, PieceList& to);
+  bool hand_over(const Read& read, PiecePool& pool, PieceList& to);
   bool only_ours(const Read& read) const;
 
   DriveUnits units_;
@@ -83,7 +97,8 @@ class LogReader {
   uint32_t waiting_ = 0;  // reads with a request that waits to go
   uint32_t next_ = 0;     // where the search for such a one begins: round and round, so each gets its turn
   uint32_t last_used_ = 0;
-  Bounded<uint64_t> done_;
+  Bounded<Want> wants_{limits::read_wants_max};
+  Bounded<uint64_t> done_{limits::read_wants_max};
   DriveRequest request_;
 };
 

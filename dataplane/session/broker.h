@@ -133,8 +133,11 @@ class Broker {
   // The control plane's answer to the request that is being run again; empty when it is run for the first time.
   std::span<const std::byte> control_answer() const { return control_answer_; }
 
-  uint64_t token_of(uint32_t connection_index) const {
-    return uint64_t{connections_[connection_index].stream.generation} << 32 | connection_index;
+  // What a connection reads from the drive for: it may do both at once, each of one batch.
+  enum class ReadFor : uint8_t { response, request };
+  uint64_t token_of(uint32_t connection_index, ReadFor what) const {
+    return uint64_t{connections_[connection_index].stream.generation} << 32 | connection_index << 1 |
+           static_cast<uint32_t>(what);
   }
 
  private:

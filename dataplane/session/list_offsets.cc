@@ -22,8 +22,8 @@ enum class Search : uint8_t { done, waiting, busy };
 Search open_batch(Broker& broker, const RequestContext& context, PartitionSlot slot, const StoredBatch& batch,
                   Milliseconds timestamp, ProgressRow& row) {
   PieceList bytes;
-  const auto verdict =
-      broker.log().fetch(slot, batch, broker.token_of(context.connection_index), broker.pieces(), bytes);
+  const uint64_t token = broker.token_of(context.connection_index, Broker::ReadFor::request);
+  const auto verdict = broker.log().fetch(slot, batch, token, broker.pieces(), bytes);
   if (verdict == Log::FetchVerdict::reading) return Search::waiting;
   if (verdict == Log::FetchVerdict::busy) return Search::busy;
   if (verdict == Log::FetchVerdict::damaged) {
@@ -110,6 +110,8 @@ Outcome handle_list_offsets(Broker& broker, RequestContext& context) {
       ++row_index;
     }
   }
+  // While a batch was read another one may have become the answer.
+  broker.log().cancel_read(broker.token_of(context.connection_index, Broker::ReadFor::request));
 
   ListOffsetsResponse response;
   if (!scratch.make(request.topics.size(), response.topics)) return Outcome::malformed;

@@ -276,7 +276,7 @@ void Broker::abort(uint32_t index) {
 void Broker::forget(uint32_t index) {
   Connection& connection = connections_[index];
   if (live(connection)) begin_close(index);
-  log_.cancel_read(token_of(index));
+  for (const ReadFor what : {ReadFor::response, ReadFor::request}) log_.cancel_read(token_of(index, what));
   while (connection.first_response != no_index) {
     Response& response = responses_[connection.first_response];
     const uint32_t response_index = connection.first_response;

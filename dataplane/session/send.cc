@@ -191,7 +191,7 @@ bool Broker::stage_next(uint32_t index) {
       abort(index);
       return false;
     }
-    switch (log_.fetch(part.slot, *batch, token_of(index), pieces_, connection.staged)) {
+    switch (log_.fetch(part.slot, *batch, token_of(index, ReadFor::response), pieces_, connection.staged)) {
       case Log::FetchVerdict::ready:
         part.next = batch->next_offset;
         part.bytes_left -= batch->length;

@@ -161,12 +161,13 @@ uint32_t Broker::resume_reads() {
   const std::span<const uint64_t> tokens = log_.reads_done();
   const auto count = static_cast<uint32_t>(tokens.size());
   for (const uint64_t token : tokens) {
-    const auto index = static_cast<uint32_t>(token & UINT32_MAX);
-    if (index >= config_.connections_max || token_of(index) != token) continue;
+    const auto index = static_cast<uint32_t>(token & UINT32_MAX) >> 1;
+    const auto what = static_cast<ReadFor>(token & 1);
+    if (index >= config_.connections_max || token_of(index, what) != token) continue;
     Connection& connection = connections_[index];
     if (connection.state == ConnectionState::free) continue;
-    if (std::exchange(connection.reading, false)) list_pump(index);
-    if (connection.blocked == Blocked::read) unblock(index);
+    if (what == ReadFor::response && std::exchange(connection.reading, false)) list_pump(index);
+    if (what == ReadFor::request && connection.blocked == Blocked::read) unblock(index);
   }
   log_.forget_reads_done();
   return count;

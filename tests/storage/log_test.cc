@@ -479,6 +479,130 @@ TEST_F(LogTest, CancelledReadsLetGo) {
   stop();
 }
 
+TEST_F(LogTest, ABatchIsReadOnceForAllWhoWaitForIt) {
+  config_.resident_bytes_max = 0;
+  LogWorld& world = start();
+  append_durably(20'000);
+  PieceList pieces;
+  const auto fetch = [&](uint64_t token) {
+    return world.log.fetch(p0, *world.log.find(p0, Offset(0)), token, world.memory.pool, pieces);
+  };
+  EXPECT_EQ(fetch(1), Log::FetchVerdict::reading);
+  EXPECT_EQ(fetch(2), Log::FetchVerdict::reading);
+  EXPECT_EQ(fetch(1), Log::FetchVerdict::reading);
+  world.send();
+  EXPECT_EQ(fetch(3), Log::FetchVerdict::reading);
+  ASSERT_TRUE(world.run([&] { return !world.log.reads_done().empty(); }));
+  const std::span<const uint64_t> done = world.log.reads_done();
+  EXPECT_EQ(std::vector<uint64_t>(done.begin(), done.end()), (std::vector<uint64_t>{1, 2, 3}));
+  world.log.forget_reads_done();
+  EXPECT_EQ(world.log.statistics().reads, 1u);
+  for (const uint64_t token : {2, 4, 1, 3}) {
+    EXPECT_EQ(fetch(token), Log::FetchVerdict::ready);
+    world.memory.let_go(pieces, Holder::send);
+    world.log.shed_resident(UINT64_MAX);
+    EXPECT_EQ(world.memory.buffers.held(Holder::read) == 0, token == 3) << "it stays until all three have come";
+  }
+  stop();
+}
+
+TEST_F(LogTest, OneOfThoseWhoWaitForABatchMayLeave) {
+  config_.resident_bytes_max = 0;
+  LogWorld& world = start();
+  append_durably(20'000);
+  PieceList pieces;
+  const auto fetch = [&](uint64_t token) {
+    return world.log.fetch(p0, *world.log.find(p0, Offset(0)), token, world.memory.pool, pieces);
+  };
+  enum class When : uint8_t { waiting, in_flight, finished };
+  for (const When when : {When::waiting, When::in_flight, When::finished}) {
+    for (const bool all_leave : {false, true}) {
+      const auto finished = [&] { return world.drive.in_flight() == 0; };
+      for (const uint64_t token : {1, 2}) EXPECT_EQ(fetch(token), Log::FetchVerdict::reading);
+      if (when != When::waiting) world.send();
+      if (when == When::finished) world.run(finished);
+      world.log.cancel_read(1);
+      if (all_leave) {
+        world.log.cancel_read(2);
+        if (when == When::in_flight) {
+          EXPECT_EQ(fetch(3), Log::FetchVerdict::reading);  // takes over what the drive does anyway
+          world.log.cancel_read(3);
+        }
+      }
+      world.send();
+      world.run(finished);
+      EXPECT_EQ(world.log.reads_done().size(), all_leave ? 0u : 1u);
+      world.log.forget_reads_done();
+      if (!all_leave) {
+        EXPECT_EQ(fetch(2), Log::FetchVerdict::ready);
+        world.memory.let_go(pieces, Holder::send);
+      }
+      world.log.shed_resident(UINT64_MAX);
+      EXPECT_EQ(world.memory.buffers.held(Holder::read), 0u);
+    }
+  }
+  stop();
+}
+
+TEST_F(LogTest, WhoAsksForAnotherBatchLetsGoOfTheOneBefore) {
+  config_.resident_bytes_max = 0;
+  LogWorld& world = start();
+  for (int i = 0; i < 2; ++i) append_durably(20'000);
+  PieceList pieces;
+  const auto fetch = [&](int64_t offset, uint64_t token) {
+    return world.log.fetch(p0, *world.log.find(p0, Offset(offset)), token, world.memory.pool, pieces);
+  };
+  EXPECT_EQ(fetch(0, 1), Log::FetchVerdict::reading);
+  ASSERT_TRUE(world.run([&] { return world.log.reads_done().size() == 1; }));
+  EXPECT_EQ(fetch(1, 1), Log::FetchVerdict::reading);
+  ASSERT_TRUE(world.run([&] { return world.log.reads_done().size() == 2; }));
+  EXPECT_EQ(fetch(1, 1), Log::FetchVerdict::ready);
+  world.memory.let_go(pieces, Holder::send);
+  world.log.shed_resident(UINT64_MAX);
+  EXPECT_EQ(world.memory.buffers.held(Holder::read), 0u);
+  stop();
+}
+
+TEST_F(LogTest, AReadErrorIsToldToAllWhoWaitAndTheNextReadsAgain) {
+  config_.resident_bytes_max = 0;
+  LogWorld& world = start();
+  append_durably(20'000);
+  PieceList pieces;
+  const auto fetch = [&](uint64_t token) {
+    return world.log.fetch(p0, *world.log.find(p0, Offset(0)), token, world.memory.pool, pieces);
+  };
+  world.drive.fail_next(DriveOp::read, 1);
+  for (const uint64_t token : {1, 2}) EXPECT_EQ(fetch(token), Log::FetchVerdict::reading);
+  ASSERT_TRUE(world.run([&] { return world.log.reads_done().size() == 2; }));
+  for (const uint64_t token : {1, 2}) EXPECT_EQ(fetch(token), Log::FetchVerdict::damaged);
+  EXPECT_EQ(world.memory.buffers.held(Holder::read), 0u);
+  world.log.forget_reads_done();
+  expect_all();
+  stop();
+}
+
+TEST_F(LogTest, MoreThanMayWaitForReadsComeAgain) {
+  config_.resident_bytes_max = 0;
+  LogWorld& world = start();
+  append_durably(20'000);
+  PieceList pieces;
+  const auto fetch = [&](uint64_t token) {
+    return world.log.fetch(p0, *world.log.find(p0, Offset(0)), token, world.memory.pool, pieces);
+  };
+  for (uint64_t token = 0; token < limits::read_wants_max; ++token) {
+    ASSERT_EQ(fetch(token), Log::FetchVerdict::reading);
+  }
+  EXPECT_EQ(fetch(limits::read_wants_max), Log::FetchVerdict::busy);
+  EXPECT_EQ(fetch(0), Log::FetchVerdict::reading);
+  ASSERT_TRUE(world.run([&] { return world.log.reads_done().size() == limits::read_wants_max; }));
+  for (uint64_t token = 0; token <= limits::read_wants_max; ++token) {
+    ASSERT_EQ(fetch(token), Log::FetchVerdict::ready);
+    world.memory.let_go(pieces, Holder::send);
+  }
+  world.log.forget_reads_done();
+  stop();
+}
+
 TEST_F(LogTest, ReadBudgetMakesOthersWait) {
   config_.resident_bytes_max = 0;
   config_.read_bytes_max = 64 * KiB;
