@@ -201,14 +201,22 @@ void Core::send_cookie(const Segment& segment) {
 void Core::on_cookie(const Segment& segment, uint32_t hash) {
   const std::optional<uint32_t> echo =
       segment.has_timestamps() ? std::optional(segment.timestamp_echo()) : std::nullopt;
-  const auto options = secret_.check_cookie(segment.flow(), segment.ack() - 1, segment.seq() - 1, echo, now_);
+  SeqNumber irs = segment.seq() - 1;
+  auto options = secret_.check_cookie(segment.flow(), segment.ack() - 1, irs, echo, now_);
+  // The first ACK may have been lost. The window being shut, a probe of it follows, and that may stand at the ISN
+  // itself: without payload (as Linux), or with one byte (RFC 1122 4.2.3.6).
+  const bool may_probe = segment.payload_bytes() <= 1 && !segment.has(net::flag_fin);
+  if (!options.has_value() && may_probe) {
+    irs = segment.seq();
+    options = secret_.check_cookie(segment.flow(), segment.ack() - 1, irs, echo, now_);
+  }
   if (!options.has_value()) {
     count(TcpCount::drop_cookie_invalid);
     return reply_reset(segment);
   }
   if (!accepting_ || connections_.free_count() == 0) return count(TcpCount::drop_ack_connections_full);
   count(TcpCount::syn_cookies_accepted);
-  const uint32_t index = open_connection(segment, *options, segment.ack() - 1, segment.seq() - 1, 0, hash);
+  const uint32_t index = open_connection(segment, *options, segment.ack() - 1, irs, 0, hash);
   receive(connections_[index], segment);
 }
 
