@@ -43,6 +43,7 @@ void Audit::delivered(std::span<const std::byte> frame) {
     open_.insert(segment->from);
   }
   const At ack = unwrap(segment->acknowledgement, *flow.initial, flow.end);
+  flow.acknowledged = std::max(flow.acknowledged, ack);
   flow.peer_edge = std::max(flow.peer_edge, ack + (At{segment->window} << (flow.scaled ? flow.peer_scale : 0)));
 }
 
@@ -69,7 +70,7 @@ void Audit::left(std::span<const std::byte> frame) {
   if (!segment->from.address.v6 && segment->may_fragment) complain("may be fragmented", *segment);
   if (segment->rst) {
     ++resets_;
-    if (const auto found = flows_.find(segment->to); found != flows_.end()) found->second.gone = true;
+    if (const auto found = flows_.find(segment->to); found != flows_.end()) found->second.gone = found->second.reset = true;
     return;
   }
   const auto found = flows_.find(segment->to);
@@ -82,13 +83,31 @@ void Audit::left(std::span<const std::byte> frame) {
   }
 }
 
+// Nothing remembers it any more: reset by either side, or LAST-ACK is behind it.
+bool Audit::over(const Flow& flow) {
+  return flow.reset || flow.peer_reset || (flow.fin_at && flow.acknowledged > *flow.fin_at);
+}
+
 void Audit::left_syn(Flow& flow, const Segment& segment) {
   if (segment.acknowledgement != flow.peer_initial + 1) complain("SYN-ACK of another SYN", segment);
   if (segment.window_scale && !flow.scale_offered) complain("window scale nobody offered", segment);
   if (segment.sack_permitted && !flow.sack_offered) complain("SACK nobody offered", segment);
   if (segment.timestamps && !flow.timestamps_offered) complain("timestamps nobody offered", segment);
   if (!segment.payload.empty() || segment.fin) complain("SYN with data", segment);
-  if (flow.initial) return;  // the peer has answered an earlier one
+  if (flow.initial) {
+    if (segment.sequence == *flow.initial) return;  // the peer has answered it
+    // The peer's SYN came once more when the connection was over: another begins (RFC 9293 section 3.5, figure 9).
+    if (!over(flow)) complain("a second connection beside the first", segment);
+    open_.erase(segment.to);
+    flow.ranges = {{0, 1}};
+    flow.peer_fin_at.reset();
+    flow.initial.reset();
+    flow.fin_at.reset();
+    flow.offered.clear();
+    flow.ack = flow.edge = flow.end = 1;
+    flow.acknowledged = 0;
+    flow.gone = flow.reset = flow.peer_reset = false;
+  }
   flow.offered.push_back(segment.sequence);
   flow.scaled = segment.window_scale.has_value();
   flow.scale = segment.window_scale.value_or(0);

@@ -53,11 +53,14 @@ class Audit {
     bool scaled = false, sack = false, stamped = false;
     uint8_t scale = 0;
     At ack = 1, edge = 1, end = 1;
+    At acknowledged = 0;  // by the peer
     std::optional<At> fin_at;
     uint32_t timestamp = 0;
     bool gone = false;
+    bool reset = false;  // by the stack
   };
 
+  static bool over(const Flow& flow);
   void left_syn(Flow& flow, const Segment& segment);
   void left_segment(Flow& flow, const Segment& segment);
   void check_options(Flow& flow, const Segment& segment);

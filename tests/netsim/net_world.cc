@@ -120,13 +120,11 @@ void NetWorld::make_clients() {
     add_client(i, which < 10 ? Ending::by_peer : which < 16 ? Ending::by_node : endings[random_.between(2, 4)]);
   }
   for (uint32_t i = 0; i < options_.half_open; ++i) {
-    add_client(1000 + i, Ending::peer_vanishes);
-    Client& client = clients_.rbegin()->second;
+    Client& client = add_client(1000 + i, Ending::peer_vanishes);
     client.acts_at = client.starts + 1;
   }
   for (uint32_t i = 0; i < options_.slow_readers; ++i) {
-    add_client(2000 + i, Ending::peer_resets);
-    Client& client = clients_.rbegin()->second;
+    Client& client = add_client(2000 + i, Ending::peer_resets);
     client.plan.from_node_bytes = 100 * KiB;
     client.read_bytes = 0;
     client.acts_at = faults_until_ + 60 * second_ns;
@@ -134,7 +132,7 @@ void NetWorld::make_clients() {
   }
 }
 
-void NetWorld::add_client(uint32_t number, Ending ending) {
+NetWorld::Client& NetWorld::add_client(uint32_t number, Ending ending) {
   const auto size = [&] {
     const uint64_t scale = random_.below(20);
     if (scale < 3) return uint64_t{0};
@@ -202,7 +200,7 @@ void NetWorld::add_client(uint32_t number, Ending ending) {
   plan.send_after_bytes = std::min(plan.send_after_bytes, plan.to_node_bytes);
   plan.abort_after_bytes = std::min(plan.abort_after_bytes, plan.to_node_bytes);
   app_->plan(plan);
-  clients_[plan.peer] = std::move(client);
+  return clients_[client.plan.peer] = std::move(client);
 }
 
 bool NetWorld::content_matches(const Place& peer, uint64_t at, std::span<const std::byte> bytes) const {
@@ -303,7 +301,7 @@ NetSummary NetWorld::run() {
     if (now_ > deadline) fail("the stack does not forget the dead");
   }
   // What the port refused is offered again.
-  for (uint32_t i = 0; i < settle_steps; ++i, now_ += millisecond_ns) step();
+  for (uint32_t i = 0; i < settle_steps || !frames_->idle(); ++i, now_ += millisecond_ns) step();
   check_end();
   summary_.simulated_ns = now_ - start;
   return summary_;
@@ -519,7 +517,7 @@ void NetWorld::fail(const std::string& what) {
   std::printf("at %.3f ms: %s\n", static_cast<double>(now_) / 1e6, what.c_str());
   for (auto& [place, client] : clients_) {
     const Outcome& outcome = app_->outcome(place);
-    if (outcome.closed && client.honest()) continue;
+    if (done(client)) continue;
     std::printf(
         "  port %u ending %u: to node %llu of %llu, from node %llu (given %llu, sent %llu) of %llu;%s%s%s%s%s%s; %s\n",
         place.port, static_cast<unsigned>(client.plan.ending), static_cast<unsigned long long>(outcome.received),

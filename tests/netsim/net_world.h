@@ -62,7 +62,7 @@ class NetWorld {
   void make_memory();
   void make_stack();
   void make_clients();
-  void add_client(uint32_t number, Ending ending);
+  Client& add_client(uint32_t number, Ending ending);
   void change_faults();
   void end_faults();
   void flood();

@@ -35,10 +35,21 @@ void NodeApp::on_event(const StreamEvent& event, Nanoseconds now) {
     Stream stream{.id = event.stream, .peer = peer};
     if (!plans_.contains(peer)) return complain(stream, "a stream from nobody we know");
     if (streams_of_.contains(event.stream.index)) return complain(stream, "opened while open", event.stream.index);
-    if (outcomes_[peer].opened) return complain(stream, "opened twice");
     stream.plan = plans_[peer];
+    // Nothing remembers a connection after an abort or after LAST-ACK, and a segment that was late opens it again if
+    // its cookie is still good (RFC 4987 section 3.6).
+    if (outcomes_[peer].opened) {
+      if (!outcomes_[peer].closed) complain(stream, "opened twice");
+      ghosts_.insert(event.stream.index);
+      return streams_.abort(event.stream);
+    }
     outcomes_[peer].opened = true;
     streams_of_[event.stream.index] = std::move(stream);
+    return;
+  }
+  if (ghosts_.contains(event.stream.index)) {
+    if (event.kind == StreamEventKind::data) buffers_.release(event.piece.buffer, Holder::request);
+    if (event.kind == StreamEventKind::closed) ghosts_.erase(event.stream.index);
     return;
   }
   const auto found = streams_of_.find(event.stream.index);

@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -100,6 +101,7 @@ class NodeApp {
   std::map<Place, Plan> plans_;
   std::map<Place, Outcome> outcomes_;
   std::map<uint32_t, Stream> streams_of_;  // by stream index
+  std::set<uint32_t> ghosts_;              // streams opened again by a late segment; aborted at once
   std::vector<Held> held_;
   uint64_t reserved_ = 0;
   std::vector<Place> closed_;

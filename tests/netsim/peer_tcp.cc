@@ -330,7 +330,8 @@ void PeerTcp::probe(Nanoseconds now, std::vector<Segment>& out) {
   if (now < probe_at_) return;
   probe_ns_ = std::min(2 * probe_ns_, timeout_max_ns);
   probe_at_ = now + probe_ns_;
-  if (config_.probe_with_data && next_ < end_to_send()) {
+  if (config_.probe_with_data) {
+    fin_sent_ |= next_ == end_to_send();
     in_flight_[next_] = Sent{.end = next_ + 1, .at = now};
     ++next_;
     out.push_back(segment_of(next_ - 1, next_, now));

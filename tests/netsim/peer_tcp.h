@@ -33,7 +33,7 @@ struct PeerConfig {
   uint32_t ack_every = 2;          // else at the latest so many segments
   uint64_t flight_bytes_max = 256 * 1024;
   Nanoseconds retransmit_ns = 300 * millisecond_ns;  // first timeout; doubles up to 4 s
-  bool probe_with_data = true;  // a zero-window probe is one byte of new data, else an old sequence number
+  bool probe_with_data = true;  // a zero-window probe is one byte of new data or the FIN, else an old sequence number
 };
 
 class PeerTcp {
