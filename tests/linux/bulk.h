@@ -30,6 +30,9 @@ static_assert(sizeof(BulkReport) == 24);
 
 inline constexpr uint64_t nowhere = UINT64_MAX;
 
+// What a sender has ready beyond what its TCP may send: all of it has to leave after the transfer's time is up.
+inline constexpr uint32_t unsent_bytes_max = 256 * 1024;
+
 // FNV-1a over bytes, eight at a time where a run begins on a multiple of eight of the stream.
 class ContentHash {
  public:

@@ -42,9 +42,11 @@ Nanoseconds clock_now() {
   return time.tv_sec * second_ns + time.tv_nsec;
 }
 
-// The same congestion control on both sides of the comparison.
-void use_cubic(int socket) {
+// The same congestion control on both sides of the comparison, and as much waiting to be sent.
+void configure(int socket) {
   if (setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5) != 0) std::perror("TCP_CONGESTION");
+  const unsigned unsent = unsent_bytes_max;
+  if (setsockopt(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent) != 0) std::perror("TCP_NOTSENT_LOWAT");
 }
 
 bool write_all(int socket, const void* bytes, size_t count) {
@@ -145,7 +147,7 @@ int serve(uint16_t port) {
   const int listener = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const int on = 1;
   setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  use_cubic(listener);
+  configure(listener);
   sockaddr_in6 address{};
   address.sin6_family = AF_INET6;
   address.sin6_port = htons(port);
@@ -186,7 +188,7 @@ int connect_to(const Job& job) {
   const bool is_v4 = inet_pton(AF_INET, job.address.c_str(), &v4.sin_addr) == 1;
   if (!is_v4 && inet_pton(AF_INET6, job.address.c_str(), &v6.sin6_addr) != 1) return -1;
   const int socket = ::socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  use_cubic(socket);
+  configure(socket);
   // A cell that hangs ends here.
   const timeval patience{.tv_sec = 30, .tv_usec = 0};
   setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);

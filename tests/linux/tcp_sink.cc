@@ -139,7 +139,9 @@ class Server {
     bool finished = false;
     if (bulk.begun() && bulk.kind() == Kind::receive) {
       finished = now >= bulk.stops || bulk.made >= bulk.header.bytes;
-      while (!finished && bulk.to_send.size() < 4 && make_content(bulk)) finished = bulk.made >= bulk.header.bytes;
+      while (!finished && bulk.to_send.size() < 4 && has_room(bulk) && make_content(bulk)) {
+        finished = bulk.made >= bulk.header.bytes;
+      }
     } else if (bulk.peer_finished) {
       if (bulk.kind() == Kind::send && bulk.made == 0) make_report(bulk);
       finished = true;
@@ -157,6 +159,12 @@ class Server {
       busy = true;
     }
     return busy;
+  }
+
+  // As Linux's send buffers: twice the congestion window, so that a slow transfer ends soon after its time.
+  bool has_room(const Bulk& bulk) const {
+    const TcpConnectionView view = streams_.stack().view(bulk.stream);
+    return view.queued_bytes < 2 * view.congestion_window_bytes + bulk::unsent_bytes_max;
   }
 
   bool make_content(Bulk& bulk) {
