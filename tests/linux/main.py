@@ -109,7 +109,8 @@ ABOUT = """\
 def about(load):
     model = next((line.split(":", 1)[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
                   if line.startswith("model name")), "unknown")
-    return ABOUT.format(machine=f"{os.cpu_count()} cores ({model}), Linux {os.uname().release.partition("-")[0]}", load=load)
+    kernel = os.uname().release.partition("-")[0]
+    return ABOUT.format(machine=f"{os.cpu_count()} cores ({model}), Linux {kernel}", load=load)
 
 
 HEAD = "loss %  delay ms  reord %   transfer         ours     Linux   ratio   (MB/s; delay one way)"
