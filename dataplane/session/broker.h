@@ -222,6 +222,7 @@ class Broker {
   bool send_pressure_ = false;  // somebody waited for what readers hold, since relieve() last looked
   Nanoseconds next_relief_ = 0;
   uint64_t receive_bytes_all_ = 0;
+  std::vector<uint64_t> reads_done_;
 
   struct ProducerIds {
     int64_t next = 0;

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "dataplane/session/broker.h"
+#include "storage/limits.h"
 
 namespace penstock {
 
@@ -63,6 +64,7 @@ Broker::Broker(const BrokerConfig& config, Log& log, Arena arena, BufferTable& b
   // A stall is judged by two looks with a probe in between, so they are at most a quarter of it apart.
   sweep_interval_ns_ = std::clamp(config.stall_max_ns / 4, millisecond_ns, sweep_interval_max_ns);
   receive_bytes_all_ = port.receive_free();
+  reads_done_.reserve(limits::read_wants_max);
   wake_list_.reserve(config.connections_max);
   pump_list_.reserve(config.connections_max);
   pump_next_.reserve(config.connections_max);

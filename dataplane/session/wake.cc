@@ -159,8 +159,9 @@ uint32_t Broker::wake_fetches() {
 
 uint32_t Broker::resume_reads() {
   const std::span<const uint64_t> tokens = log_.reads_done();
-  const auto count = static_cast<uint32_t>(tokens.size());
-  for (const uint64_t token : tokens) {
+  reads_done_.assign(tokens.begin(), tokens.end());  // who is woken may read, or give up a read
+  log_.forget_reads_done();
+  for (const uint64_t token : reads_done_) {
     const auto index = static_cast<uint32_t>(token & UINT32_MAX) >> 1;
     const auto what = static_cast<ReadFor>(token & 1);
     if (index >= config_.connections_max || token_of(index, what) != token) continue;
@@ -169,8 +170,7 @@ uint32_t Broker::resume_reads() {
     if (what == ReadFor::response && std::exchange(connection.reading, false)) list_pump(index);
     if (what == ReadFor::request && connection.blocked == Blocked::read) unblock(index);
   }
-  log_.forget_reads_done();
-  return count;
+  return static_cast<uint32_t>(reads_done_.size());
 }
 
 void Broker::block(uint32_t connection_index, Blocked why) {
