@@ -33,11 +33,11 @@ namespace penstock {
 struct BrokerConfig {
   uint32_t lane = 0;
   uint32_t connections_max = 10'000;
-  uint64_t receive_bytes = 64 * MiB;          // budget of reservations, by buffer
-  uint64_t request_bytes_max = 16 * MiB;      // largest request; its cost is at most half of receive_bytes
-  uint64_t send_bytes = 16 * MiB;             // bytes given to streams and not sent yet, over all connections
-  Nanoseconds idle_max_ns = 600 * second_ns;  // connections.max.idle.ms
-  Nanoseconds stall_max_ns = 30 * second_ns;  // a request without progress for this long is closed
+  uint64_t receive_bytes = 64 * MiB;           // budget of reservations, by buffer
+  uint64_t request_bytes_max = 16 * MiB;       // largest request; its cost is at most half of receive_bytes
+  uint64_t send_bytes = 16 * MiB;              // bytes given to streams and not sent yet, over all connections
+  Nanoseconds idle_max_ns = 600 * second_ns;   // connections.max.idle.ms
+  Nanoseconds stall_max_ns = 30 * second_ns;   // a request without progress for this long is closed
   Nanoseconds slow_reader_ns = 1 * second_ns;  // who takes nothing for so long gives way when others wait for memory
 };
 
@@ -46,6 +46,7 @@ enum class Outcome : uint8_t {
   responded,  // a response was appended (or nothing is owed)
   blocked,    // the connection's `blocked` says why; the handler runs again from the start
   malformed,  // close the connection
+  too_large,  // the answer is: close the connection
 };
 
 struct RequestContext {
@@ -56,7 +57,7 @@ struct RequestContext {
   kafka::Version version = 0;
   Nanoseconds now = 0;
   Milliseconds wall_ms = 0;
-  bool unencodable = false;  // a response grew beyond what can be encoded
+  bool too_large = false;  // the response is larger than what can be encoded, or may be
 };
 
 class Broker {
@@ -92,6 +93,9 @@ class Broker {
 
   // Whether responses of `byte_count` encoded bytes surely find memory now.
   bool has_send_memory(uint64_t byte_count) const;
+  // Whether they ever will: requests that wait with what they have achieved hold at most half of that memory, so an
+  // answer of the other half finds its room in the end.
+  bool may_be_answered(uint64_t byte_count) const;
   // Encodes `message` and appends it; false when there is no memory now (nothing was done). `splices` receives
   // where record bytes go.
   template <class Message>
@@ -103,12 +107,13 @@ class Broker {
   Response* respond_unprefixed(RequestContext& context, std::span<const std::byte> header_and_body);
   // For acks=0: nothing is sent, but the request's memory stays accounted until `commit` is durable.
   [[nodiscard]] bool respond_silently(RequestContext& context, CommitSequence commit);
-  // Responded if there is a response; blocked for room if only memory was lacking; malformed if it cannot be encoded.
+  // Responded if there is a response; blocked for room if only memory was lacking; too_large if it never fits.
   Outcome outcome_of(RequestContext& context, const Response* response);
   void await_commit(Response& response, CommitSequence commit);
   void count_error(kafka::ErrorCode error);
 
-  // Progress of a request that has to wait and start over. Save replaces; false when there is no memory for it.
+  // Progress of a request that has to wait and start over. Save replaces; false when there is no memory for it, which
+  // is at most half of the memory of responses.
   [[nodiscard]] bool save_progress(Connection& connection, std::span<const ProgressRow> rows, CommitSequence commit);
   std::span<const ProgressRow> progress_rows(const Connection& connection) const;
   void drop_progress(Connection& connection);
@@ -222,6 +227,7 @@ class Broker {
   bool send_pressure_ = false;  // somebody waited for what readers hold, since relieve() last looked
   Nanoseconds next_relief_ = 0;
   uint64_t receive_bytes_all_ = 0;
+  uint64_t progress_bytes_ = 0;  // of send memory
   std::vector<uint64_t> reads_done_;
 
   struct ProducerIds {
@@ -261,7 +267,7 @@ Response* Broker::respond(RequestContext& context, const Message& message, std::
   const auto encoded = kafka::encode_response(context.request.header.correlation_id, message, context.version,
                                               {encode_memory_.get(), encode_bytes}, splices);
   if (!encoded.has_value()) {
-    context.unencodable = true;
+    context.too_large = true;
     return nullptr;
   }
   if (spliced != nullptr) *spliced = encoded->splices;

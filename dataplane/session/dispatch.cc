@@ -54,7 +54,7 @@ Outcome Broker::dispatch(RequestContext& context) {
 
 Outcome Broker::outcome_of(RequestContext& context, const Response* response) {
   if (response != nullptr) return Outcome::responded;
-  if (context.unencodable) return Outcome::malformed;
+  if (context.too_large) return Outcome::too_large;
   block(context.connection_index, Blocked::room);
   return Outcome::blocked;
 }

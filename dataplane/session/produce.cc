@@ -194,6 +194,7 @@ Outcome handle_produce(Broker& broker, RequestContext& context) {
   constexpr uint64_t partition_bytes = 64, endpoints_bytes = 4096;
   const uint64_t answer_bytes =
       partition_count * (partition_bytes + sizeof(ProgressRow)) + name_bytes + endpoints_bytes;
+  if (!broker.may_be_answered(answer_bytes)) return Outcome::too_large;
   if (!broker.has_send_memory(answer_bytes)) {
     broker.block(context.connection_index, Blocked::room);
     return Outcome::blocked;

@@ -172,6 +172,8 @@ void Broker::advance(uint32_t index) {
         return;
       case Outcome::malformed:
         return close_malformed(index, "malformed request");
+      case Outcome::too_large:
+        return close_malformed(index, "the answer is larger than half of memory.send_bytes");
     }
   }
   // Not open any more, or blocked: nothing further is asked for.

@@ -8,9 +8,17 @@
 
 namespace penstock {
 
+namespace {
+// What an answer takes, and a little that stays free.
+uint64_t memory_for(uint64_t byte_count) { return round_up(byte_count, arena_unit_bytes) + 2 * arena_unit_bytes; }
+}  // namespace
+
 bool Broker::has_send_memory(uint64_t byte_count) const {
-  return send_buffers_.free_bytes() >= round_up(byte_count, arena_unit_bytes) + 2 * arena_unit_bytes &&
-         pieces_.free_count() > 64;
+  return send_buffers_.free_bytes() >= memory_for(byte_count) && pieces_.free_count() > 64;
+}
+
+bool Broker::may_be_answered(uint64_t byte_count) const {
+  return memory_for(byte_count) <= send_buffers_.bytes() - send_buffers_.bytes() / 2;
 }
 
 // Copies encoded bytes into send buffers; all or nothing.
@@ -45,6 +53,10 @@ Response* Broker::respond_unprefixed(RequestContext& context, std::span<const st
 }
 
 Response* Broker::respond_encoded(RequestContext& context, std::span<const std::byte> frame) {
+  if (!may_be_answered(frame.size())) {
+    context.too_large = true;
+    return nullptr;
+  }
   PieceList bytes;
   if (!encode_to_pieces(frame, bytes)) return nullptr;
   Response* response = append_response(context, std::move(bytes));
@@ -240,9 +252,11 @@ bool Broker::save_progress(Connection& connection, std::span<const ProgressRow> 
   drop_progress(connection);
   if (rows.empty()) return true;
   const uint8_t order = BufferAllocator::order_for(rows.size_bytes());
+  if (progress_bytes_ + (arena_unit_bytes << order) > send_buffers_.bytes() / 2) return false;
   const BufferIndex buffer = send_buffers_.allocate(order);
   if (buffer == no_buffer) return false;
   buffers_.open(buffer, order, Holder::send);
+  progress_bytes_ += buffers_.bytes(buffer);
   check(rows.size_bytes() <= buffers_.bytes(buffer), "progress larger than a buffer",
         static_cast<long long>(rows.size_bytes()));
   std::memcpy(arena_.at(buffer), rows.data(), rows.size_bytes());
@@ -256,7 +270,10 @@ std::span<const ProgressRow> Broker::progress_rows(const Connection& connection)
 }
 
 void Broker::drop_progress(Connection& connection) {
-  if (connection.progress.buffer != no_buffer) release(connection.progress.buffer, Holder::send);
+  if (connection.progress.buffer != no_buffer) {
+    progress_bytes_ -= buffers_.bytes(connection.progress.buffer);
+    release(connection.progress.buffer, Holder::send);
+  }
   connection.progress = {};
 }
 

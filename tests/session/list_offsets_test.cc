@@ -253,6 +253,28 @@ TEST_F(ListOffsetsTest, AConnectionThatLeavesWhileItsReadIsUnderWay) {
   EXPECT_EQ(answer_of<ListOffsetsResponse>(other, 9)->topics[0].partitions[0].offset, 0);
 }
 
+// What they have found so far lies in the memory that their answers need.
+TEST_F(ListOffsetsTest, ManyThatWaitHalfDoneDoNotHoldUpEachOther) {
+  setup.send_bytes = 64 * KiB;
+  start({{"t", {0}}});
+  Client& filler = connect();
+  fill(filler);
+  drop(filler);
+  std::vector<Client*> clients;
+  for (int i = 0; i < 14; ++i) clients.push_back(&connect());
+  log().shed_resident(UINT64_MAX);
+  drive().hold(true);
+  for (Client* client : clients) ask(*client, {{.timestamp = kafka::list_offsets_latest}, {.timestamp = 1001}});
+  run_for(millisecond_ns);
+  drive().hold(false);
+  int answers = 0;
+  for (Client* client : clients) {
+    EXPECT_TRUE(run_until([&] { return !client->frames.empty() || client->connection.ended(now()); }, second_ns));
+    answers += !client->frames.empty();
+  }
+  EXPECT_EQ(answers, 8) << "half of the memory, 4 KiB for each";
+}
+
 // The response before it is read from the drive as well: both name the same connection.
 TEST_F(ListOffsetsTest, BehindAFetchThatReads) {
   start({{"t", {0}}, {"u", {0}}});

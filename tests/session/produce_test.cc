@@ -431,8 +431,7 @@ TEST_F(ProduceTest, WithoutMemoryForTheAnswerNothingIsAppended) {
 }
 
 // An answer that no memory of this lane can ever hold must not wait for it: those behind would wait as well.
-// Disabled: has_send_memory() never holds for it; the request heads the list of those that wait for room for ever.
-TEST_F(ProduceTest, DISABLED_AnAnswerLargerThanAllSendMemoryDoesNotHoldUpOthers) {
+TEST_F(ProduceTest, AnAnswerLargerThanAllSendMemoryDoesNotHoldUpOthers) {
   setup.broker.request_bytes_max = 1 * MiB;
   setup.broker.receive_bytes = 40 * MiB;
   setup.receive_bytes = 48 * MiB;
@@ -447,6 +446,9 @@ TEST_F(ProduceTest, DISABLED_AnAnswerLargerThanAllSendMemoryDoesNotHoldUpOthers)
   drive().hold(false);
   for (int i = 0; i < 60; ++i) answer_of<ProduceResponse>(honest, 9, second_ns);
   EXPECT_TRUE(closed(greedy));
+  EXPECT_EQ(partition("t").appended.value, 60) << "nothing of a request that cannot be answered";
+  EXPECT_EQ(await(ToControlKind::notice).text,
+            "connection from 10.0.0.1:40000 closed: the answer is larger than half of memory.send_bytes");
 }
 
 // ---- LogAppendTime ----
