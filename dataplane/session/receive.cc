@@ -260,6 +260,7 @@ void Broker::begin_close(uint32_t index) {
   connection.state = ConnectionState::closing;
   drop_waiters(index);
   if (connection.blocked == Blocked::room) leave_room_list(index);
+  if (connection.blocked == Blocked::control) std::erase(producer_id_waiters_, index);
   connection.blocked = Blocked::no;
   reservations_.stop_waiting(index);
   reservations_.release(std::exchange(connection.grant, {}));

@@ -163,8 +163,7 @@ TEST_F(SmallRequestsTest, AClientThatWantsTransactionsIsTurnedAway) {
 
 // Whoever waited for a block and left must not wake the connection that came after it: its request would be passed to
 // the control plane a second time, and the second answer says that the topic exists.
-// Disabled: producer_id_waiters_ holds connection indexes, which are reused.
-TEST_F(SmallRequestsTest, DISABLED_ABlockWakesOnlyThoseWhoWaitForIt) {
+TEST_F(SmallRequestsTest, ABlockWakesOnlyThoseWhoWaitForIt) {
   start({});
   Client& gone = connect();
   send(gone, InitProducerIdRequest{}, 4);
