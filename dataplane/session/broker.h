@@ -192,6 +192,10 @@ class Broker {
   void free_parts(uint32_t part_index);
 
   bool live(const Connection& connection) const { return connection.state == ConnectionState::open; }
+  // It has as many responses under way as it may: whole requests may lie behind, advance() goes on when one has left.
+  bool held_back(const Connection& connection) const {
+    return connection.blocked == Blocked::no && connection.response_count >= responses_per_connection_max;
+  }
   void release(BufferIndex buffer, Holder holder) { buffers_.release(buffer, holder); }
 
   const BrokerConfig config_;
@@ -258,7 +262,6 @@ inline constexpr uint64_t scratch_bytes =
     24 * MiB;  // decoded arrays and response arrays of one request; touched as used
 inline constexpr uint64_t encode_bytes = 16 * MiB;                // one encoded response without record bytes
 inline constexpr uint64_t small_credit_bytes = arena_unit_bytes;  // what a connection may send without a reservation
-inline constexpr uint32_t responses_per_connection_max = 64;
 inline constexpr uint64_t unsent_per_connection_max = 1 * MiB;
 
 template <class Message>

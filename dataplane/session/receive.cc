@@ -248,8 +248,7 @@ void Broker::peer_finished(uint32_t index) {
   Connection& connection = connections_[index];
   connection.peer_finished = true;
   // Nobody waits for a fetch that may take long; whatever else is blocked is finished first.
-  // With as many responses under way as there may be, whole requests may lie behind: advance() goes on, then closes.
-  if (connection.blocked == Blocked::no && connection.response_count >= responses_per_connection_max) return;
+  if (held_back(connection)) return;
   if (connection.blocked == Blocked::no || connection.blocked == Blocked::fetch) begin_close(index);
 }
 

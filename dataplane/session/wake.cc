@@ -345,9 +345,8 @@ void Broker::apply_view(std::shared_ptr<const CatalogView> view) {
 void Broker::drain() {
   for (uint32_t index = 0; index < index_end_; ++index) {
     Connection& connection = connections_[index];
-    if (live(connection) && (connection.blocked == Blocked::no || connection.blocked == Blocked::fetch)) {
-      begin_close(index);
-    }
+    if (!live(connection) || held_back(connection)) continue;
+    if (connection.blocked == Blocked::no || connection.blocked == Blocked::fetch) begin_close(index);
   }
   if (open_count_ > 0 || commit_first_ != no_index || !log_.drained()) return;
   stopped_ = true;

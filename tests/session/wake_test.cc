@@ -250,8 +250,7 @@ TEST_F(WakeTest, AStopDoesNotWaitForWaitingFetches) {
 }
 
 // More whole requests have come than one connection may have unanswered.
-// Disabled: drain() closes a connection that is not blocked, also when responses_per_connection_max holds it back.
-TEST_F(WakeTest, DISABLED_AStopAnswersAlsoWhatIsBehindTheMostUnanswered) {
+TEST_F(WakeTest, AStopAnswersAlsoWhatIsBehindTheMostUnanswered) {
   start({{"t", {0}}});
   drive().hold(true);
   Client& client = connect();
