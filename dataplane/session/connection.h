@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "dataplane/base/piece.h"
 #include "dataplane/base/units.h"
@@ -102,7 +104,8 @@ struct Connection {
   Nanoseconds deadline = 0;  // of a blocked fetch
   uint32_t first_waiter = no_index;
   uint64_t control_token = 0;
-  uint32_t next_blocked = no_index;  // room list
+  std::vector<std::string> asked_topics;  // those the waiting Metadata request has asked the control plane for
+  uint32_t next_blocked = no_index;       // room list
 
   uint32_t first_response = no_index;
   uint32_t last_response = no_index;

@@ -65,6 +65,7 @@ Outcome handle_metadata(Broker& broker, RequestContext& context) {
   const CatalogView& view = broker.view();
   std::vector<std::string> missing = missing_topics(broker, context, request);
   if (!missing.empty()) {
+    context.connection->asked_topics = missing;
     ToControl message;
     message.kind = ToControlKind::ensure_topics;
     message.topics = std::move(missing);
@@ -86,7 +87,12 @@ Outcome handle_metadata(Broker& broker, RequestContext& context) {
   const bool all = request.topics.is_null() || (context.version == 0 && request.topics.empty());
   const uint32_t count = all ? static_cast<uint32_t>(view.topics.size()) : request.topics.size();
   if (!scratch.make(count, response.topics)) return Outcome::malformed;
-  size_t ensured = 0;  // answers of the control plane come in the order the missing topics were asked for
+  // The control plane's answers are in the order in which the topics were asked for, which is the request's; some of
+  // its topics were there already and were not asked for.
+  const std::vector<std::string>& asked = context.connection->asked_topics;
+  const std::span<const int16_t> errors =
+      broker.ensured_errors().first(std::min(asked.size(), broker.ensured_errors().size()));
+  size_t ensured = 0;
   for (uint32_t i = 0; i < count; ++i) {
     MetadataResponse::Topic& answer = response.topics[i];
     const TopicView* topic = nullptr;
@@ -96,11 +102,9 @@ Outcome handle_metadata(Broker& broker, RequestContext& context) {
       answer.name = request.topics[i].name;
       topic = view.find(answer.name.text());
       answer.error_code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
-      if (topic == nullptr && ensured < broker.ensured_errors().size()) {
-        while (ensured < broker.ensured_errors().size() && broker.ensured_errors()[ensured] == 0) ++ensured;
-        if (ensured < broker.ensured_errors().size()) {
-          answer.error_code = static_cast<ErrorCode>(broker.ensured_errors()[ensured++]);
-        }
+      if (ensured < errors.size() && asked[ensured] == answer.name.text()) {
+        if (errors[ensured] != 0) answer.error_code = static_cast<ErrorCode>(errors[ensured]);
+        ++ensured;
       }
     } else {
       answer.topic_id = request.topics[i].topic_id;

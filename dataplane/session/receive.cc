@@ -219,6 +219,7 @@ void Broker::finish_request(uint32_t index, uint64_t frame_bytes) {
   connection.received.drop_front(pieces_, frame_bytes, [&](BufferIndex buffer) { release(buffer, Holder::request); });
   drop_progress(connection);
   connection.topics_ensured = false;
+  connection.asked_topics.clear();
   ensured_errors_ = {};  // an answer of the control plane is for this request, not for the one behind it
   control_answer_ = {};
   connection.request_started_at = 0;
