@@ -222,17 +222,17 @@ class Broker {
   uint32_t commit_last_ = no_index;
   uint32_t room_first_ = no_index;  // connections blocked for room, oldest first
   uint32_t room_last_ = no_index;
+  std::vector<uint64_t> reads_done_;
   std::vector<uint32_t> wake_list_;
   std::vector<uint32_t> pump_list_;
   std::vector<uint32_t> pump_next_;
   uint64_t unsent_bytes_ = 0;
+  uint64_t progress_bytes_ = 0;  // of send memory
   Nanoseconds next_sweep_ = 0;
   Nanoseconds sweep_interval_ns_ = second_ns;
   bool send_pressure_ = false;  // somebody waited for what readers hold, since relieve() last looked
   Nanoseconds next_relief_ = 0;
   uint64_t receive_bytes_all_ = 0;
-  uint64_t progress_bytes_ = 0;  // of send memory
-  std::vector<uint64_t> reads_done_;
 
   struct ProducerIds {
     int64_t next = 0;

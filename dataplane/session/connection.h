@@ -16,9 +16,9 @@
 namespace penstock {
 
 inline constexpr uint32_t no_index = UINT32_MAX;
+inline constexpr uint32_t responses_per_connection_max = 64;
 
 enum class ConnectionState : uint8_t {
-inline constexpr uint32_t responses_per_connection_max = 64;
   free,
   open,
   closing,  // nothing more is read; closes when all responses have left
