@@ -82,6 +82,7 @@ Response* Broker::append_response(RequestContext& context, PieceList&& bytes) {
   Response& response = responses_[index];
   response.bytes = std::move(bytes);
   response.connection = context.connection_index;
+  response.api = context.request.api->key;
   response.version = context.version;
   response.received_at = connection.request_started_at;
   response.ready = true;
@@ -95,17 +96,17 @@ Response* Broker::append_response(RequestContext& context, PieceList&& bytes) {
 
 // The response leaves when `commit` is durable; until then the request's reservation stays with it.
 void Broker::await_commit(Response& response, CommitSequence commit) {
-  response.produce = true;
+  response.produce = response.api == kafka::ApiKey::produce;
   response.grant = std::exchange(connections_[response.connection].grant, {});
   if (response.grant.cost > 0) connections_[response.connection].proven = true;
-  if (commit <= log_.durable_commit() && commit_first_ == no_index) {
+  if (commit <= log_.durable_commit()) {  // a duplicate, whatever becomes of those that wait
     reservations_.release(std::exchange(response.grant, {}));
     return;
   }
   response.ready = false;
   const auto index = connections_[response.connection].last_response;
-  // A duplicate waits for an older commit than those before it in the list: it waits a little longer than it must.
-  response.commit = commit_last_ == no_index ? commit : std::max(commit, responses_[commit_last_].commit);
+  // A duplicate may wait for an older commit than those before it in the list: a little longer than it must.
+  response.commit = commit;
   (commit_last_ == no_index ? commit_first_ : responses_[commit_last_].commit_next) = index;
   commit_last_ = index;
 }
@@ -199,7 +200,7 @@ bool Broker::stage_next(uint32_t index) {
         state != nullptr && state->number == part.number ? log_.find(part.slot, part.next) : std::nullopt;
     if (!batch.has_value() || batch->length > part.bytes_left) {
       // Deleted under the consumer's feet: its bytes were promised, so only the connection can be given up.
-      notice("a partition was deleted while it was being fetched: connection closed");
+      notice("records were deleted while they were being fetched: connection closed");
       abort(index);
       return false;
     }

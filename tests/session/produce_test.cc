@@ -232,6 +232,20 @@ TEST_F(ProduceTest, ADuplicateIsAnsweredWhenTheOriginalIsDurable) {
   EXPECT_EQ(partition("t").appended.value, 1);
 }
 
+// What happens to the commits under way does not concern it.
+TEST_F(ProduceTest, ADuplicateOfADurableBatchIsAnsweredWhileOthersWait) {
+  start({{"t", {0}}});
+  Client &first = connect(), &other = connect();
+  EXPECT_EQ(produced(first, {"t", 0, sequenced_batch(7, 0, 0)}), 0);
+  drive().hold(true);
+  produce(other, {{"t", 0, batch_of(1)}});
+  run_for(millisecond_ns);
+  EXPECT_EQ(produced(first, {"t", 0, sequenced_batch(7, 0, 0)}), 0);
+  EXPECT_FALSE(answered(other));
+  drive().hold(false);
+  EXPECT_EQ(answer_of<ProduceResponse>(other, 9)->topics[0].partitions[0].base_offset, 1);
+}
+
 TEST_F(ProduceTest, ProducersOfDifferentPartitionsDoNotShareSequences) {
   start({{"t", {0, 0}}});
   Client& client = connect();
