@@ -21,7 +21,8 @@ Outcome Broker::dispatch(RequestContext& context) {
     return context.request.api->key == ApiKey::api_versions ? refuse_api_versions(*this, context) : Outcome::malformed;
   }
   const bool on_the_log = context.request.api->key == ApiKey::produce || context.request.api->key == ApiKey::fetch ||
-                          context.request.api->key == ApiKey::list_offsets;
+                          context.request.api->key == ApiKey::list_offsets ||
+                          context.request.api->key == ApiKey::delete_records;
   if (on_the_log && log_.state() == LogState::starting) {
     // What recovery found is not known to be on stable storage yet.
     block(context.connection_index, Blocked::room);
@@ -44,6 +45,8 @@ Outcome Broker::dispatch(RequestContext& context) {
       return handle_admin(*this, context);
     case ApiKey::delete_topics:
       return handle_admin(*this, context);
+    case ApiKey::delete_records:
+      return handle_delete_records(*this, context);
     case ApiKey::init_producer_id:
       return handle_init_producer_id(*this, context);
     case ApiKey::describe_cluster:
@@ -107,6 +110,16 @@ kafka::Text host_text(Broker& broker, const Endpoint& endpoint) {
 
 kafka::Text broker_host(Broker& broker, const RequestContext& context, const BrokerView& lane) {
   return lane.host.empty() ? host_text(broker, broker.local_of(context)) : kafka::Text(lane.host);
+}
+
+bool name_endpoints(Broker& broker, const RequestContext& context, kafka::Slice<kafka::NodeEndpoint>& endpoints) {
+  const CatalogView& view = broker.view();
+  if (!broker.scratch().make(static_cast<uint32_t>(view.brokers.size()), endpoints)) return false;
+  for (uint32_t i = 0; i < endpoints.size(); ++i) {
+    endpoints[i] = {view.brokers[i].node_id, broker_host(broker, context, view.brokers[i]), view.brokers[i].port,
+                    view.rack.empty() ? kafka::NullableText() : kafka::NullableText(view.rack)};
+  }
+  return true;
 }
 
 }  // namespace penstock

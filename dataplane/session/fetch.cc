@@ -78,7 +78,7 @@ Outcome handle_fetch(Broker& broker, RequestContext& context) {
   uint32_t part_count = 0;
   uint64_t budget = std::min<uint64_t>(static_cast<uint64_t>(std::max(request.max_bytes, 0)), fetch_bytes_max);
   uint64_t total = 0;
-  bool any_error = false;
+  bool any_error = false, moved = false;
 
   for (uint32_t t = 0; t < request.topics.size(); ++t) {
     const FetchRequest::Topic& topic = request.topics[t];
@@ -96,9 +96,6 @@ Outcome handle_fetch(Broker& broker, RequestContext& context) {
       const Located located = locate(broker, view, wanted.index,
                                      by_id ? ErrorCode::UNKNOWN_TOPIC_ID : ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
       partition.error_code = located.error;
-      if (located.error == ErrorCode::NOT_LEADER_OR_FOLLOWER) {
-        partition.current_leader = {broker.view().brokers[located.place->lane].node_id, located.place->leader_epoch};
-      }
       if (located.state != nullptr) {
         const PartitionState& state = *located.state;
         partition.error_code = check_leader_epoch(state, wanted.current_leader_epoch);
@@ -107,6 +104,11 @@ Outcome handle_fetch(Broker& broker, RequestContext& context) {
         }
         partition.high_watermark = partition.last_stable_offset = state.durable.value;
         partition.log_start_offset = state.log_start.value;
+      }
+      if (partition.error_code == ErrorCode::NOT_LEADER_OR_FOLLOWER ||
+          partition.error_code == ErrorCode::FENCED_LEADER_EPOCH) {
+        partition.current_leader = {broker.view().brokers[located.place->lane].node_id, located.place->leader_epoch};
+        moved = true;
       }
       if (partition.error_code != ErrorCode::NONE) {
         any_error = true;
@@ -141,6 +143,9 @@ Outcome handle_fetch(Broker& broker, RequestContext& context) {
     return Outcome::blocked;
   }
 
+  if (moved && context.version >= 16 && !name_endpoints(broker, context, response.node_endpoints)) {
+    return Outcome::malformed;
+  }
   kafka::Slice<kafka::Splice> splices;
   if (!scratch.make(part_count, splices)) return Outcome::malformed;
   std::span<const kafka::Splice> spliced;

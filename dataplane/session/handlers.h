@@ -2,6 +2,7 @@
 // the start later, or calls the request malformed. Files are named after the API and open with versions and behaviour.
 #pragma once
 
+#include "dataplane/kafka/messages/leader.h"
 #include "dataplane/session/broker.h"
 
 namespace penstock {
@@ -9,6 +10,7 @@ namespace penstock {
 Outcome handle_produce(Broker& broker, RequestContext& context);
 Outcome handle_fetch(Broker& broker, RequestContext& context);
 Outcome handle_list_offsets(Broker& broker, RequestContext& context);
+Outcome handle_delete_records(Broker& broker, RequestContext& context);
 Outcome handle_metadata(Broker& broker, RequestContext& context);
 Outcome handle_find_coordinator(Broker& broker, RequestContext& context);
 Outcome handle_api_versions(Broker& broker, RequestContext& context);
@@ -43,5 +45,8 @@ kafka::ErrorCode check_leader_epoch(const PartitionState& state, int32_t current
 kafka::Text host_text(Broker& broker, const Endpoint& endpoint);
 // The address clients are told for a lane, seen from the connection that asks.
 kafka::Text broker_host(Broker& broker, const RequestContext& context, const BrokerView& lane);
+// Every lane, for an answer that names another leader (KIP-951); false when scratch is full.
+[[nodiscard]] bool name_endpoints(Broker& broker, const RequestContext& context,
+                                  kafka::Slice<kafka::NodeEndpoint>& endpoints);
 
 }  // namespace penstock

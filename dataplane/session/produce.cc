@@ -159,14 +159,8 @@ Outcome respond(Broker& broker, RequestContext& context, const ProduceRequest& r
       }
     }
   }
-  if (moved && context.version >= 10) {
-    const auto& brokers = broker.view().brokers;
-    if (!scratch.make(static_cast<uint32_t>(brokers.size()), response.node_endpoints)) return Outcome::malformed;
-    for (uint32_t i = 0; i < brokers.size(); ++i) {
-      response.node_endpoints[i] = {
-          brokers[i].node_id, broker_host(broker, context, brokers[i]), brokers[i].port,
-          broker.view().rack.empty() ? kafka::NullableText() : kafka::NullableText(broker.view().rack)};
-    }
+  if (moved && context.version >= 10 && !name_endpoints(broker, context, response.node_endpoints)) {
+    return Outcome::malformed;
   }
   Response* sent = broker.respond(context, response);
   if (sent == nullptr) return broker.outcome_of(context, sent);

@@ -157,6 +157,7 @@ TEST_F(FetchTest, UnknownByNameAndById) {
 }
 
 TEST_F(FetchTest, NotLeaderNamesTheLeader) {
+  setup.hosts = {"", "two.example"};
   start({{"t", {1}, {}, 4}});
   Client& client = connect();
   for (const kafka::Version version : std::array<kafka::Version, 3>{11, 12, 16}) {
@@ -166,7 +167,23 @@ TEST_F(FetchTest, NotLeaderNamesTheLeader) {
     EXPECT_EQ(partition.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER);
     EXPECT_EQ(partition.current_leader.leader_id, version >= 12 ? 11 : -1);
     EXPECT_EQ(partition.current_leader.leader_epoch, version >= 12 ? 4 : -1);
+    ASSERT_EQ(answer->node_endpoints.size(), version >= 16 ? 2u : 0u);
+    if (version < 16) continue;
+    EXPECT_EQ(answer->node_endpoints[1].node_id, 11);
+    EXPECT_EQ(answer->node_endpoints[1].host, "two.example");
+    EXPECT_EQ(answer->node_endpoints[1].port, 9093);
   }
+}
+
+TEST_F(FetchTest, AnOldEpochIsToldWhoLeadsAndInWhichEpoch) {
+  start({{"t", {0}, {}, 4}});
+  Client& client = connect();
+  const auto answer = fetched(client, {{.topic = "t", .leader_epoch = 3}}, {}, 16);
+  const auto& partition = answer->topics[0].partitions[0];
+  EXPECT_EQ(partition.error_code, ErrorCode::FENCED_LEADER_EPOCH);
+  EXPECT_EQ(partition.current_leader.leader_id, 10);
+  EXPECT_EQ(partition.current_leader.leader_epoch, 4);
+  EXPECT_EQ(answer->node_endpoints.size(), 2u);
 }
 
 struct EpochCase {
