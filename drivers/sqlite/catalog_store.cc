@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <map>
 
 #include "drivers/sqlite/statement.h"
@@ -92,7 +93,27 @@ std::expected<std::unique_ptr<SqliteCatalogStore>, StoreError> SqliteCatalogStor
 
 SqliteCatalogStore::~SqliteCatalogStore() { sqlite3_close(database_); }
 
-std::expected<void, StoreError> SqliteCatalogStore::prepare_schema() {
+std::expected<CatalogImage, StoreError> SqliteCatalogStore::look(const std::string& path) {
+  std::string uri = "file:";
+  for (const char c : path) {
+    const bool special = c == '?' || c == '#' || c == '%';
+    uri += special ? "%" + std::string(c == '?' ? "3f" : c == '#' ? "23" : "25") : std::string(1, c);
+  }
+  // Without a write-ahead log beside it nobody is writing, and SQLite need not make one to read.
+  uri += std::filesystem::exists(path + "-wal") ? "?mode=ro" : "?mode=ro&immutable=1";
+  sqlite3* database = nullptr;
+  const int status = sqlite3_open_v2(uri.c_str(), &database, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, nullptr);
+  SqliteCatalogStore store(path, database);
+  if (status != SQLITE_OK) return store.failure("opening it");
+  sqlite3_extended_result_codes(database, 1);
+  sqlite3_busy_timeout(database, busy_timeout_ms);
+  const auto fresh = store.is_fresh();
+  if (!fresh) return std::unexpected(fresh.error());
+  if (*fresh) return CatalogImage{};
+  return store.load();
+}
+
+std::expected<bool, StoreError> SqliteCatalogStore::is_fresh() {
   int64_t found_application = 0, found_version = 0, table_count = 0;
   {
     SqliteStatement statement(database_,
@@ -110,12 +131,18 @@ std::expected<void, StoreError> SqliteCatalogStore::prepare_schema() {
     return std::unexpected(StoreError{"catalog " + path_ + ": its schema has version " + std::to_string(found_version) +
                                       ", this program knows version " + std::to_string(schema_version) +
                                       (found_version > schema_version ? "; a newer Penstock wrote it" : "")});
+  return fresh;
+}
+
+std::expected<void, StoreError> SqliteCatalogStore::prepare_schema() {
+  const auto fresh = is_fresh();
+  if (!fresh) return std::unexpected(fresh.error());
 
   // Foreign keys carry the deletion of a topic's rows. PRAGMA statements answer with rows; exec drops them.
   for (const char* sql : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON"}) {
     if (auto done = run(sql); !done) return done;
   }
-  if (!fresh) return check_integrity();
+  if (!*fresh) return check_integrity();
   if (auto begun = run("BEGIN IMMEDIATE"); !begun) return begun;
   if (auto created = run(schema_sql); !created) {
     (void)run("ROLLBACK");

@@ -21,6 +21,8 @@ class SqliteCatalogStore final : public CatalogStore {
  public:
   // Opens or creates `path`; its directory exists.
   static std::expected<std::unique_ptr<SqliteCatalogStore>, StoreError> open(const std::string& path);
+  // What a catalog holds, for a tool: nothing is created or written, and a node may be using it.
+  static std::expected<CatalogImage, StoreError> look(const std::string& path);
   ~SqliteCatalogStore() override;
 
   std::expected<CatalogImage, StoreError> load() override;
@@ -29,6 +31,7 @@ class SqliteCatalogStore final : public CatalogStore {
  private:
   SqliteCatalogStore(std::string path, sqlite3* database) : path_(std::move(path)), database_(database) {}
   std::expected<void, StoreError> prepare_schema();
+  std::expected<bool, StoreError> is_fresh();  // the error: another program's, or of another version
   std::expected<void, StoreError> check_integrity();
   std::expected<void, StoreError> write(const CatalogChange& change);  // within a transaction
   std::expected<void, StoreError> run(const char* sql);

@@ -54,6 +54,25 @@ TopicRecord topic(const char* name, uint8_t id_byte, uint64_t first_number) {
 const NodeRecord node{
     .cluster_id = "c", .lane_count = 2, .node_id_base = 7, .next_partition_number = 9, .next_producer_id = 3000};
 
+TEST_F(CatalogStoreTest, LookReadsAndLeavesNothingBehind) {
+  EXPECT_FALSE(SqliteCatalogStore::look(path).has_value()) << "nothing is created";
+  EXPECT_TRUE(std::filesystem::is_empty(directory));
+  {
+    auto store = open();
+    ASSERT_TRUE(store->commit({.node = node, .created = {topic("a", 1, 1)}}).has_value());
+    const auto beside_a_node = SqliteCatalogStore::look(path);
+    ASSERT_TRUE(beside_a_node.has_value()) << beside_a_node.error().message;
+    EXPECT_EQ(beside_a_node->topics, std::vector{topic("a", 1, 1)});
+  }
+  const auto stopped = SqliteCatalogStore::look(path);
+  ASSERT_TRUE(stopped.has_value()) << stopped.error().message;
+  EXPECT_EQ(stopped->topics, std::vector{topic("a", 1, 1)});
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory), {}), 1) << "the catalog alone";
+
+  shell("PRAGMA user_version = 99");
+  EXPECT_NE(SqliteCatalogStore::look(path).error().message.find("a newer Penstock wrote it"), std::string::npos);
+}
+
 TEST_F(CatalogStoreTest, WhatWasCommittedIsThereAfterReopening) {
   {
     auto store = open();
