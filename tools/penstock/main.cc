@@ -1,12 +1,14 @@
-// penstock serve | config | log dump | version
+// penstock serve | config | log dump | log verify | log export | version
 //
-// Exit codes: 0 well; 1 it failed; 2 the command line or the configuration is wrong.
+// Exit codes: 0 well; 1 it failed; 2 the command line or the configuration is wrong. The log commands have their own.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
 
 #include "tools/penstock/config_page.h"
 #include "tools/penstock/log_dump.h"
+#include "tools/penstock/log_export.h"
+#include "tools/penstock/log_verify.h"
 #include "tools/penstock/serve.h"
 #include "tools/penstock/version.h"
 
@@ -61,6 +63,31 @@ int run(int argument_count, char** arguments) {
   dump_command->add_option("--lane", dump_options.lane, "Only this lane");
   dump_command->add_flag("--verbose", dump_options.verbose, "Every commit and every batch");
 
+  LogVerifyOptions verify_options;
+  CLI::App* verify_command = log_command->add_subcommand(
+      "verify",
+      "Reads every byte of the log and names what is missing or damaged; changes nothing, and the node may be running. "
+      "Exit code 0: whole, 1: damaged, 2: it cannot be read.");
+  verify_command->add_option("directory", verify_options.directory, "The data directory, or that of one lane")
+      ->required();
+  verify_command->add_option("--lane", verify_options.lane, "Only this lane");
+  verify_command->add_flag("--json", verify_options.json, "The result as one JSON object");
+
+  LogExportOptions export_options;
+  CLI::App* export_command = log_command->add_subcommand(
+      "export",
+      "Writes the topics of a stopped node in Apache Kafka's format on disk. Exit code 0: all, 1: without what is "
+      "missing or damaged, 2: it could not be done.");
+  export_command->add_option("directory", export_options.directory, "The data directory")->required();
+  export_command->add_option("to", export_options.to, "A directory that is empty or does not exist")->required();
+  CLI::Option* topic = export_command->add_option("--topic", export_options.topic, "Only this topic");
+  export_command->add_option("--partition", export_options.partition, "Only this partition of it")->needs(topic);
+  export_command
+      ->add_option("--segment-bytes", export_options.segment_bytes,
+                   "Kafka's segment.bytes: a file is closed before it grows beyond")
+      ->capture_default_str()
+      ->check(CLI::Range(uint64_t{1}, uint64_t{INT32_MAX}));
+
   CLI::App* version_command = app.add_subcommand("version", "Prints the version.");
 
   try {
@@ -71,6 +98,8 @@ int run(int argument_count, char** arguments) {
   if (serve_command->parsed()) return run_serve(serve_options);
   if (config_command->parsed()) print(markdown ? config_as_markdown() : config_as_toml());
   if (dump_command->parsed()) return log_dump(dump_options);
+  if (verify_command->parsed()) return log_verify(verify_options);
+  if (export_command->parsed()) return log_export(export_options);
   if (version_command->parsed()) print(version_text() + "\n");
   return 0;
 }
