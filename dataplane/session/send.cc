@@ -82,7 +82,6 @@ Response* Broker::append_response(RequestContext& context, PieceList&& bytes) {
   Response& response = responses_[index];
   response.bytes = std::move(bytes);
   response.connection = context.connection_index;
-  response.api = context.request.api->key;
   response.version = context.version;
   response.received_at = connection.request_started_at;
   response.ready = true;
@@ -96,7 +95,7 @@ Response* Broker::append_response(RequestContext& context, PieceList&& bytes) {
 
 // The response leaves when `commit` is durable; until then the request's reservation stays with it.
 void Broker::await_commit(Response& response, CommitSequence commit) {
-  response.produce = response.api == kafka::ApiKey::produce;
+  response.produce = true;
   response.grant = std::exchange(connections_[response.connection].grant, {});
   if (response.grant.cost > 0) connections_[response.connection].proven = true;
   if (commit <= log_.durable_commit()) {  // a duplicate, whatever becomes of those that wait
@@ -200,7 +199,7 @@ bool Broker::stage_next(uint32_t index) {
         state != nullptr && state->number == part.number ? log_.find(part.slot, part.next) : std::nullopt;
     if (!batch.has_value() || batch->length > part.bytes_left) {
       // Deleted under the consumer's feet: its bytes were promised, so only the connection can be given up.
-      notice("records were deleted while they were being fetched: connection closed");
+      notice("a partition was deleted while it was being fetched: connection closed");
       abort(index);
       return false;
     }
