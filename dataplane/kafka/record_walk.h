@@ -32,16 +32,19 @@ class RecordWalk {
  private:
   uint8_t byte();
   uint64_t varint(int bits);
-  // Most numbers of a record take one byte.
-  int32_t number() {
-    if (at_ < end_ && static_cast<uint8_t>(*at_) < 0x80) [[likely]]
-      return static_cast<int32_t>(zigzag(static_cast<uint8_t>(*at_++)));
-    return static_cast<int32_t>(zigzag(varint(32)));
-  }
-  int64_t long_number() {
-    if (at_ < end_ && static_cast<uint8_t>(*at_) < 0x80) [[likely]]
-      return zigzag(static_cast<uint8_t>(*at_++));
-    return zigzag(varint(64));
+  int32_t number() { return static_cast<int32_t>(zigzag(brief_varint(32))); }
+  int64_t long_number() { return zigzag(brief_varint(64)); }
+  // Most numbers of a record take one byte or two.
+  uint64_t brief_varint(int bits) {
+    if (end_ - at_ < 2) [[unlikely]] return varint(bits);
+    const auto first = static_cast<uint8_t>(at_[0]), second = static_cast<uint8_t>(at_[1]);
+    if (first < 0x80) {
+      ++at_;
+      return first;
+    }
+    if (second >= 0x80) [[unlikely]] return varint(bits);
+    at_ += 2;
+    return (first & 0x7fu) | uint32_t{second} << 7;
   }
   static int64_t zigzag(uint64_t value) { return static_cast<int64_t>((value >> 1) ^ (~(value & 1) + 1)); }
   void skip(int64_t count);
