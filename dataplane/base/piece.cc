@@ -77,7 +77,7 @@ PieceRange PieceRange::slice(uint64_t from, uint64_t count) const {
   return part;
 }
 
-void PieceRange::copy_out(uint64_t from, void* to, size_t count) const {
+void PieceRange::copy_out_of_several(uint64_t from, void* to, size_t count) const {
   auto* out = static_cast<std::byte*>(to);
   slice(from, count).for_each([&](const Piece& piece) {
     std::memcpy(out, piece.data, piece.length);

@@ -87,10 +87,20 @@ class PieceRange {
   // The sub-range [from, from + count); both within size().
   PieceRange slice(uint64_t from, uint64_t count) const;
   // Copies `count` bytes starting at `from` out of, or into, the pieces.
-  void copy_out(uint64_t from, void* to, size_t count) const;
+  void copy_out(uint64_t from, void* to, size_t count) const {
+    // Mostly a few bytes of the first piece.
+    const uint64_t end = from + count;
+    if (end <= length_ && end > from && index_ < chunk_->count && end <= chunk_->pieces[index_].length - skip_) [[likely]] {
+      std::memcpy(to, chunk_->pieces[index_].data + skip_ + from, count);
+    } else {
+      copy_out_of_several(from, to, count);
+    }
+  }
   void copy_in(uint64_t from, const void* bytes, size_t count) const;
 
  private:
+  void copy_out_of_several(uint64_t from, void* to, size_t count) const;
+
   const PieceChunk* chunk_ = nullptr;
   uint32_t index_ = 0;
   uint32_t skip_ = 0;
