@@ -64,11 +64,12 @@ void Gather::plan(const PieceRange& batch, bool copy_all) {
 }
 
 void Gather::begin_join(const Piece& piece) {
-  join_ = Join{.data = piece.data,
-               .length = piece.length,
-               .held_before = static_cast<uint32_t>(held_.size()),
-               .first = piece.buffer,
-               .last = piece.buffer};
+  // In place: assigned whole, it would be read back wider than it was just stored, and the core would wait for it.
+  join_.data = piece.data;
+  join_.length = piece.length;
+  join_.held_before = static_cast<uint32_t>(held_.size());
+  join_.first = join_.last = piece.buffer;
+  join_.holdable = true;
   hold_later(piece);
   join_.first_buffer = static_cast<uint32_t>(held_.empty() ? 0 : held_.size() - 1);
 }
