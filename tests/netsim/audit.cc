@@ -70,7 +70,8 @@ void Audit::left(std::span<const std::byte> frame) {
   if (!segment->from.address.v6 && segment->may_fragment) complain("may be fragmented", *segment);
   if (segment->rst) {
     ++resets_;
-    if (const auto found = flows_.find(segment->to); found != flows_.end()) found->second.gone = found->second.reset = true;
+    if (const auto found = flows_.find(segment->to); found != flows_.end())
+      found->second.gone = found->second.reset = true;
     return;
   }
   const auto found = flows_.find(segment->to);

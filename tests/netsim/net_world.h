@@ -76,6 +76,7 @@ class NetWorld {
   void give_back();
   Nanoseconds next_time() const;
   bool done(const Client& client);
+  bool forgotten(const Client& client);
   void check_step();
   void check_client(Client& client);
   void check_end();
