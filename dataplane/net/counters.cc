@@ -110,6 +110,8 @@ const char* to_string(TcpCount count) {
       return "retransmission_timeouts";
     case TcpCount::fast_recoveries:
       return "fast_recoveries";
+    case TcpCount::cuts_undone:
+      return "cuts_undone";
     case TcpCount::loss_probes:
       return "loss_probes";
     case TcpCount::rst_sent:

@@ -65,6 +65,7 @@ enum class TcpCount : uint8_t {
   segments_retransmitted,
   retransmission_timeouts,
   fast_recoveries,
+  cuts_undone,
   loss_probes,
   rst_sent,
   challenge_acks_sent,

@@ -1,5 +1,6 @@
 // What the peer acknowledges: RFC 9293 3.10.7.4 "fifth", RFC 5961 5, RFC 2018 and RFC 2883.
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "dataplane/tcp/core.h"
@@ -16,9 +17,10 @@ bool Core::receive_ack(Connection& c, const Segment& segment) {
   }
   const bool outstanding = !c.board.empty();
   const bool in_doubt = c.loss_timer == LossTimer::reorder;
+  const bool repairing = c.repair != Repair::none;
   const bool advances = ack > c.snd_una;
   if (advances) {
-    acknowledged(c, ack);
+    acknowledged(c, segment);
   } else if (ack == c.snd_una && outstanding && !c.has_sack && segment.sequence_length() == 0 &&
              (uint32_t{segment.window()} << c.snd_scale) == c.snd_wnd) {
     count_duplicate_ack(c);  // RFC 5681 2
@@ -27,7 +29,7 @@ bool Core::receive_ack(Connection& c, const Segment& segment) {
   const bool sacked = c.has_sack && !segment.sacks().empty() && read_sacks(c, segment);
   update_window(c, segment, advances);
   if (outstanding) {
-    if (sacked || in_doubt || c.repair != Repair::none) find_losses(c);
+    if (sacked || in_doubt || repairing) find_losses(c);
     arm_loss_timer(c);
     list(c);
   }
@@ -54,12 +56,19 @@ bool Core::receive_ack(Connection& c, const Segment& segment) {
   }
 }
 
-void Core::acknowledged(Connection& c, SeqNumber ack) {
+void Core::acknowledged(Connection& c, const Segment& segment) {
+  const SeqNumber ack = segment.ack();
   const uint32_t bytes = ack - c.snd_una;
   const bool fin_acknowledged = c.fin_sent && ack == c.snd_nxt;
+  const auto echo =
+      c.has_timestamps && segment.has_timestamps() ? std::optional(segment.timestamp_echo()) : std::nullopt;
+  bool only_late = false;
   Nanoseconds newest_sent_at = 0;
   records_.acknowledge(c.board, ack, [&](const SentRecord& record, uint32_t, bool whole) {
     if (record.state == SentState::sacked) return;
+    if (c.repair != Repair::none && (record.retransmitted || record.state == SentState::lost)) {
+      only_late |= c.undo.arrived(record, echo);
+    }
     if (whole) c.rack.delivered(record, now_, c.round_trip);
     if (!record.retransmitted) newest_sent_at = std::max(newest_sent_at, record.sent_at);
   });
@@ -71,6 +80,7 @@ void Core::acknowledged(Connection& c, SeqNumber ack) {
   c.duplicate_acks = 0;
   if (c.probe_out && ack >= c.probe_end) c.probe_out = false;
 
+  if (only_late) undo_cut(c);
   if (c.repair != Repair::none && ack >= c.recover) {
     c.repair = Repair::none;
     c.rack.recovery_ended();
@@ -118,6 +128,7 @@ bool Core::read_sacks(Connection& c, const Segment& segment) {
       if (below && c.snd_una - block.first > c.snd_wnd_max) continue;  // older than anything that could be meant
       count(TcpCount::duplicate_sacks_received);
       c.rack.duplicate_reported(c.snd_una, c.snd_nxt);
+      if (c.undo.arrived_twice(block)) undo_cut(c);
       continue;
     }
     if (block.first < una || block.end > c.snd_nxt) continue;
@@ -137,7 +148,8 @@ bool Core::read_sacks(Connection& c, const Segment& segment) {
 // (`advances`): the right edge is counted from there. And nothing does that acknowledges less than SND.UNA.
 void Core::update_window(Connection& c, const Segment& segment, bool advances) {
   if (segment.ack() < c.snd_una) return;
-  const bool newer = advances || c.snd_wl1 < segment.seq() || (c.snd_wl1 == segment.seq() && c.snd_wl2 <= segment.ack());
+  const bool newer =
+      advances || c.snd_wl1 < segment.seq() || (c.snd_wl1 == segment.seq() && c.snd_wl2 <= segment.ack());
   if (!newer) return;
   const uint32_t window = uint32_t{segment.window()} << c.snd_scale;
   const bool grown = window > c.snd_wnd;

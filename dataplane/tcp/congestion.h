@@ -11,9 +11,19 @@ namespace penstock::tcp {
 
 class Congestion {
  public:
+  struct Growth {
+    uint64_t window = 0;
+    uint64_t threshold = UINT64_MAX;
+    uint64_t counted = 0;         // acknowledged bytes that have not made the window grow yet
+    double cubic_max = 0;         // W_max, segments
+    double cubic_estimate = 0;    // W_est, segments
+    double cubic_k = 0;           // seconds
+    Nanoseconds epoch_start = 0;  // 0: begins with the next acknowledgement
+  };
+
   void start(CongestionKind kind, uint32_t mss);
   // Our SYN-ACK was lost: a cautious start (RFC 5681 3.1).
-  void start_after_loss() { window_ = mss_; }
+  void start_after_loss() { now_.window = mss_; }
   void set_mss(uint32_t mss) { mss_ = mss; }
 
   // `bytes` were acknowledged for the first time and no loss is being repaired. `limited`: the window was what kept us
@@ -22,12 +32,15 @@ class Congestion {
   // Loss was detected while `in_flight` bytes were out: once for each recovery.
   void lost(uint64_t in_flight);
   void timed_out(uint64_t in_flight, bool first_timeout);
+  // The last cut was not needed: all is as `before` it (RFC 9438 4.9.2), the window at least as large.
+  void restore(const Growth& before);
   // Nothing was sent for longer than the retransmission timeout (RFC 5681 4.1).
   void idle();
 
-  uint64_t window() const { return window_; }
-  uint64_t threshold() const { return threshold_; }
-  bool slow_start() const { return window_ < threshold_; }
+  const Growth& growth() const { return now_; }
+  uint64_t window() const { return now_.window; }
+  uint64_t threshold() const { return now_.threshold; }
+  bool slow_start() const { return now_.window < now_.threshold; }
   static uint64_t initial_window(uint32_t mss);
 
  private:
@@ -36,13 +49,7 @@ class Congestion {
 
   CongestionKind kind_ = CongestionKind::cubic;
   uint32_t mss_ = 536;
-  uint64_t window_ = 0;
-  uint64_t threshold_ = UINT64_MAX;
-  uint64_t counted_ = 0;         // acknowledged bytes that have not made the window grow yet
-  double cubic_max_ = 0;         // W_max, segments
-  double cubic_estimate_ = 0;    // W_est, segments
-  double cubic_k_ = 0;           // seconds
-  Nanoseconds epoch_start_ = 0;  // 0: begins with the next acknowledgement
+  Growth now_;
 };
 
 }  // namespace penstock::tcp

@@ -24,6 +24,7 @@
 #include "dataplane/tcp/rtt.h"
 #include "dataplane/tcp/scoreboard.h"
 #include "dataplane/tcp/tcp_stack.h"
+#include "dataplane/tcp/undo.h"
 
 namespace penstock::tcp {
 
@@ -107,6 +108,7 @@ struct Connection {
   uint32_t keepalive_probes = 0;
   Scoreboard board;
   Congestion congestion;
+  Undo undo;
   RoundTrip round_trip;
   Rack rack;
   Nanoseconds last_sent_at = 0;

@@ -136,7 +136,7 @@ class Core {
 
   // ---- acknowledge.cc
   bool receive_ack(Connection& connection, const Segment& segment);
-  void acknowledged(Connection& connection, SeqNumber ack);
+  void acknowledged(Connection& connection, const Segment& segment);
   bool read_sacks(Connection& connection, const Segment& segment);
   void update_window(Connection& connection, const Segment& segment, bool advances);
   void release_queue(Connection& connection, uint32_t bytes);
@@ -144,6 +144,8 @@ class Core {
   // ---- repair.cc
   void find_losses(Connection& connection);
   void enter_recovery(Connection& connection);
+  void note_cut(Connection& connection);
+  void undo_cut(Connection& connection);
   void count_duplicate_ack(Connection& connection);
   void on_retransmit_timeout(Connection& connection);
   void arm_loss_timer(Connection& connection);

@@ -147,6 +147,7 @@ Core::Produced Core::retransmit(Connection& c, uint32_t index) {
   records_.set_state(c.board, record, SentState::in_flight);
   record.retransmitted = true;
   record.sent_at = now_;
+  c.undo.sent_again(bytes, timestamp_clock(c.timestamp_offset));
   c.retransmit_now = false;
   c.last_sent_at = now_;
   count(TcpCount::segments_retransmitted);

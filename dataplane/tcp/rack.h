@@ -40,6 +40,9 @@ class Rack {
     window_factor_ = static_cast<uint8_t>(std::min(window_factor_ + 1, 255));
     window_recoveries_ = 16;
   }
+  // A segment that was sent again came by itself, behind later ones (Eifel, D-SACK): RFC 8985 6.2 step 3 sees only
+  // what was sent once.
+  void reordered() { reordering_seen_ = true; }
   void recovery_ended() {
     if (window_recoveries_ > 0 && --window_recoveries_ == 0) window_factor_ = 1;
   }

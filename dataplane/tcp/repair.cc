@@ -26,9 +26,31 @@ void Core::enter_recovery(Connection& c) {
   count(TcpCount::fast_recoveries);
   c.repair = Repair::recovery;
   c.recover = c.snd_nxt;
+  note_cut(c);
   c.congestion.lost(std::min<uint64_t>(c.snd_nxt - c.snd_una, c.congestion.window()));
   c.retransmit_now = true;
   c.probe_out = false;
+  list(c);
+}
+
+void Core::note_cut(Connection& c) {
+  const Nanoseconds sent_at = records_[c.board.first].sent_at;
+  c.undo.cut(c.congestion, c.snd_una, c.snd_nxt, FlowSecret::timestamp_clock(sent_at, c.timestamp_offset));
+}
+
+// RFC 4015 3.2, RFC 9438 4.9.2: what was thought lost was late. Nothing counts as lost any more; what still is will be
+// found again, with a longer patience. The window is as it was (as Linux; RFC 4015 would open it more slowly after a
+// timeout).
+void Core::undo_cut(Connection& c) {
+  count(TcpCount::cuts_undone);
+  c.congestion.restore(c.undo.before());
+  c.undo.forget();
+  if (c.repair == Repair::recovery) c.rack.reordered();
+  c.repair = Repair::none;
+  c.retransmit_now = false;
+  records_.for_each(c.board, [&](SentRecord& record) {
+    if (record.state == SentState::lost) records_.set_state(c.board, record, SentState::in_flight);
+  });
   list(c);
 }
 
@@ -38,6 +60,11 @@ void Core::on_retransmit_timeout(Connection& c) {
   count(TcpCount::retransmission_timeouts);
   const bool silent = times_.user_timeout > 0 && now_ - c.progress_at >= times_.user_timeout;
   if (++c.retries > times_.retries_max || silent) return time_out(c);
+  if (c.retries == 1 && c.repair == Repair::none) {
+    note_cut(c);
+  } else {
+    c.undo.forget();
+  }
   c.congestion.timed_out(std::min<uint64_t>(c.snd_nxt - c.snd_una, c.congestion.window()), c.retries == 1);
   c.round_trip.back_off();
   // What was acknowledged out of order need not be sent again, unless the peer has thrown it away: then it has also
