@@ -1,7 +1,8 @@
 // The drive seam: what a log asks of a device, and what a device says of itself. drivers/uring answers with a real
 // file system, drivers/sim with a seeded one. Nothing here does I/O.
 //
-// A drive is a fixed-size array of slots; a slot is one segment file. Requests complete in any order.
+// A drive is a fixed-size array of slots; a slot is one segment file. Requests complete in any order. A slot is recycled by
+// a durable write of zeros over its header: no request of its own.
 #pragma once
 
 #include <sys/uio.h>

@@ -36,6 +36,7 @@ struct LogIndex::Strand {
   uint32_t oldest = none;
   uint32_t newest = none;
   StrandId older{};  // the partition's strand before this one
+  uint64_t bytes_up_to = 0;  // of the partition's batches in this and all older strands
 };
 
 struct LogIndex::Segment {
@@ -259,13 +260,19 @@ void LogIndex::append(const IndexEntry& entry) {
       stored.depth = previous.depth + 1;
       previous.next = at;
       newest.newest = at;
+      newest.bytes_up_to += entry.bytes;
       return;
     }
     head->unordered |= !ascending;
   }
+  const uint64_t bytes_before = bytes_up_to_end(entry.partition);
   const StrandId id{segment.number.value, segment.object, segment.new_strand()};
   stored.strand = id.strand;
-  segment.strands[id.strand] = {entry.partition, at, at, head != nullptr ? head->newest : StrandId{}};
+  segment.strands[id.strand] = {.partition = entry.partition,
+                                .oldest = at,
+                                .newest = at,
+                                .older = head != nullptr ? head->newest : StrandId{},
+                                .bytes_up_to = bytes_before + entry.bytes};
   if (head != nullptr) {
     head->newest = id;
   } else {
@@ -294,6 +301,7 @@ void LogIndex::cut_back(Segment& segment, uint32_t count) {
     const Entry& entry = segment.entries[--segment.entry_count];
     Strand& strand = segment.strands[entry.strand];
     strand.newest = entry.previous;
+    strand.bytes_up_to -= entry.bytes;
     if (entry.previous != none) {
       segment.entries[entry.previous].next = none;
       continue;
@@ -462,6 +470,29 @@ std::optional<IndexEntry> LogIndex::find_max_timestamp(PartitionNumber partition
   });
   if (!best) return std::nullopt;
   return describe(best);
+}
+
+// ---- retention ----
+
+std::optional<LogIndex::Stretch> LogIndex::oldest_stretch(PartitionNumber partition, Offset from) const {
+  std::optional<Stretch> oldest;
+  each_strand(partition, [&](const Segment& segment, const Strand& strand, bool ordered) {
+    const Entry& last = segment.entries[strand.newest];
+    if (last.next_offset() <= from.value) return !ordered;
+    if (oldest && oldest->end.value <= last.next_offset()) return true;
+    oldest = {.segment = segment.number,
+              .end = Offset(last.next_offset()),
+              .max_timestamp = last.running_max_timestamp,
+              .bytes_up_to = strand.bytes_up_to};
+    return true;
+  });
+  return oldest;
+}
+
+uint64_t LogIndex::bytes_up_to_end(PartitionNumber partition) const {
+  const Heads::Head* head = heads_->find(partition);
+  const Strand* newest = head != nullptr ? resolve(head->newest) : nullptr;
+  return newest != nullptr ? newest->bytes_up_to : 0;
 }
 
 Milliseconds LogIndex::segment_max_timestamp(SegmentNumber number) const {

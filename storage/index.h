@@ -88,7 +88,20 @@ class LogIndex {
   // The batch with the largest max_timestamp; of several the first.
   std::optional<IndexEntry> find_max_timestamp(PartitionNumber partition, OffsetRange range) const;
 
-  // The largest max_timestamp in a segment, -1 when it has none: retention by time.
+  // ---- retention ----
+  // The batches of one partition in one segment.
+  struct Stretch {
+    SegmentNumber segment{};
+    Offset end{};  // after its last record
+    Milliseconds max_timestamp = -1;
+    uint64_t bytes_up_to = 0;  // of the partition's batches up to its end, counted from anywhere
+  };
+  // The oldest with a record at or beyond `from`.
+  std::optional<Stretch> oldest_stretch(PartitionNumber partition, Offset from) const;
+  // Stretch::bytes_up_to of the partition's newest stretch.
+  uint64_t bytes_up_to_end(PartitionNumber partition) const;
+
+  // The largest max_timestamp in a segment, -1 when it has none.
   Milliseconds segment_max_timestamp(SegmentNumber number) const;
   uint64_t entry_count() const;
 

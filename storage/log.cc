@@ -8,7 +8,7 @@
 namespace penstock {
 namespace {
 
-// More segments than this in a log's life cost the table of slots an allocation.
+// More segments than this at a time cost the table of them an allocation.
 constexpr size_t segments_expected = 65'536;
 // Notes waiting for room: deletions come one by one from the catalog.
 constexpr size_t notes_expected = 1024;
@@ -24,6 +24,14 @@ Log::Impl::Recovered Log::Impl::read_files(const LogConfig& config, const DriveU
                   .producers = ProducerTable(config.producers_max)};
   found.log = recover(files, RecoveryOptions{.lane = config.lane, .block = units.block}, found.index, found.producers);
   return found;
+}
+
+// The newest timestamp in what was written last.
+Milliseconds Log::Impl::newest_timestamp(const RecoveredLog& log) {
+  for (auto segment = log.segments.rbegin(); segment != log.segments.rend(); ++segment) {
+    if (segment->max_timestamp >= 0) return segment->max_timestamp;
+  }
+  return -1;
 }
 
 LogEnd Log::Impl::end_of(const RecoveredLog& log) {
@@ -53,12 +61,14 @@ Log::Impl::Impl(const LogConfig& config, const DriveUnits& units, const LogMemor
       producers(std::move(found.producers)),
       writer(config, units, log_memory, end_of(found.log), found.log.slots, found.log.read_only, &statistics),
       resident(units, log_memory.arena, log_memory.buffers, config.resident_bytes_max),
-      reader(units, log_memory, config.read_bytes_max, &statistics) {
+      reader(units, log_memory, config.read_bytes_max, &statistics),
+      interval_ns(config.retention_interval_ns),
+      clock(newest_timestamp(found.log)) {
   for (const RecoveredPartition& partition : found.log.partitions) recovered.emplace(partition.number.value, partition);
   notes.reserve(notes_expected);
-  slots.reserve(segments_expected);
+  segments.reserve(segments_expected);
   for (const RecoveredSegment& segment : found.log.segments) {
-    remember_slot(segment.number, segment.slot);
+    remember_slot(segment.number, segment.slot, segment.bytes != config.segment_bytes);
     indexed_segment = segment.number;
   }
   producers.durable_up_to(writer.durable());
@@ -78,17 +88,21 @@ uint64_t Log::batch_bytes_max() const { return impl_->writer.batch_bytes_max(); 
 void Log::open_partition(PartitionSlot slot, PartitionNumber number, int32_t leader_epoch) {
   check(slot.value < impl_->partitions.size(), "more partitions than partitions_max", slot.value,
         static_cast<long long>(impl_->partitions.size()));
-  PartitionState& state = impl_->partitions[slot.value].state;
+  Impl::Partition& partition = impl_->partitions[slot.value];
+  PartitionState& state = partition.state;
   if (state.open) {
     check(state.number == number, "a partition's slot is never reused", static_cast<long long>(number.value),
           static_cast<long long>(state.number.value));
     state.leader_epoch = leader_epoch;
     return;
   }
-  state = PartitionState{.number = number, .open = true, .leader_epoch = leader_epoch};
+  partition = Impl::Partition{.state = {.number = number, .open = true, .leader_epoch = leader_epoch},
+                              .advanced = partition.advanced};
+  impl_->slots_end = std::max(impl_->slots_end, slot.value + 1);
   const auto found = impl_->recovered.find(number.value);
   if (found == impl_->recovered.end()) return;
-  state.log_start = found->second.log_start;
+  state.log_start = partition.start_wanted = partition.start_appended = found->second.log_start;
+  partition.newest_segment = found->second.newest_segment;
   state.durable = state.appended = found->second.next;
   impl_->recovered.erase(found);
 }

@@ -26,6 +26,7 @@
 #include "dataplane/base/units.h"
 #include "storage/batch_info.h"
 #include "storage/drive.h"
+#include "storage/retention.h"
 
 namespace penstock {
 
@@ -35,7 +36,7 @@ using PartitionSlot = Id<struct PartitionSlotTag, uint32_t>;
 struct PartitionState {
   PartitionNumber number{};
   bool open = false;       // known to the catalog and led by this lane
-  Offset log_start{};
+  Offset log_start{};      // durably: it never goes back
   Offset durable{};        // high watermark: the offset after the last durable record
   Offset appended{};       // the offset the next record gets
   int32_t leader_epoch = 0;
@@ -83,6 +84,12 @@ struct SequenceCheck {
   CommitSequence commit{};
 };
 
+// What became of a request to delete the records of a partition below an offset.
+struct Deleted {
+  AppendVerdict verdict = AppendVerdict::refused;
+  CommitSequence commit{};  // the log start is what was asked for once durable_commit() >= commit; 0: it is already
+};
+
 struct LogStatistics {
   uint64_t payload_bytes = 0;         // batch bytes appended
   uint64_t payload_bytes_copied = 0;  // of those, copied into packing buffers
@@ -94,6 +101,12 @@ struct LogStatistics {
   uint64_t read_bytes = 0;  // from the drive, for consumers
   uint64_t reads = 0;
   uint64_t resident_hits = 0;  // batches served from memory
+  uint64_t segments = 0;          // of the log, now
+  uint64_t segments_released = 0; // nothing in them was to be kept any more
+  uint64_t slots_recycled = 0;    // of released segments, ready for the next one without being written with zeros
+  uint64_t slots_prepared = 0;    // created and written with zeros
+  uint64_t log_start_moves = 0;   // durable
+  uint64_t retention_moves = 0;   // of these, begun by retention, the others by delete_records()
   uint64_t inflight_bytes = 0;  // now
   uint64_t resident_bytes = 0;  // now, by buffer
 };
@@ -106,6 +119,7 @@ struct LogConfig {
   uint64_t read_bytes_max = 16 * MiB;     // read buffers in flight and unsent
   uint32_t partitions_max = 100'000;
   uint32_t producers_max = 65'536;        // (partition, producer id) pairs remembered; the longest idle goes first
+  Nanoseconds retention_interval_ns = 10 * second_ns;  // rest between two rounds over all partitions
   uint64_t random_seed = 0;               // for segment ids and the term's nonce; from the caller, never from a clock
 };
 
@@ -142,6 +156,17 @@ class Log {
   // The catalog says: deleted. Its data is unreachable at once; an entry records it.
   void delete_partition(PartitionSlot slot);
   PartitionState* partition(PartitionSlot slot);  // nullptr when not open
+
+  // ---- retention ----
+  void set_retention(PartitionSlot slot, const RetentionPolicy& policy);
+  // Every partition there is was opened: nobody wants the data of others that was found.
+  void catalog_known();
+  // A slice of the work: moves log starts past what has expired, releases segments that nobody wants, oldest first.
+  // Each log start is durable before it counts, and what is below is gone only then. `wall`: the time of day; see
+  // RetentionClock. Without calls nothing expires.
+  void retain(Nanoseconds now, Milliseconds wall);
+  // Kafka's DeleteRecords: the log starts at `before`, which is not beyond the durable end.
+  Deleted delete_records(PartitionSlot slot, Offset before);
 
   // ---- produce, in this order: stage, (verdicts), check_sequence, append or unstage ----
   // Checksums bytes 21.. of the batch in one pass; a small batch is copied into the packing buffer in the same pass.

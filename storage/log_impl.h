@@ -1,6 +1,7 @@
 // What a Log is made of. Included by log*.cc only.
 #pragma once
 
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "storage/reader.h"
 #include "storage/recovered.h"
 #include "storage/resident.h"
+#include "storage/retention.h"
 #include "storage/writer.h"
 
 namespace penstock {
@@ -22,6 +24,17 @@ struct Log::Impl {
   struct Partition {
     PartitionState state;
     bool advanced = false;  // is in `advanced`
+    RetentionPolicy retention;
+    Offset start_wanted{};      // what the round under way has decided
+    Offset start_appended{};    // a note says so; `state.log_start` once that is durable
+    CommitSequence start_in{};  // its commit
+    SegmentNumber newest_segment{};         // the newest with a batch or a log start of it, durably; 0: none
+    std::optional<LogIndex::Stretch> oldest;  // of a sealed segment, as last seen
+  };
+  struct LiveSegment {
+    SegmentNumber number{};
+    SegmentSlot slot{};
+    bool anew = false;  // its file has another length than segments have now
   };
   // A partition note (deleted) that waits for room in a commit.
   struct Note {
@@ -37,6 +50,7 @@ struct Log::Impl {
   static Recovered read_files(const LogConfig& config, const DriveUnits& units, SegmentFiles& files);
   Impl(const LogConfig& config, const DriveUnits& units, const LogMemory& memory, Recovered recovered);
   static LogEnd end_of(const RecoveredLog& log);
+  static Milliseconds newest_timestamp(const RecoveredLog& log);
 
   Partition* find(PartitionSlot slot) {
     return slot.value < partitions.size() && partitions[slot.value].state.open ? &partitions[slot.value] : nullptr;
@@ -49,13 +63,22 @@ struct Log::Impl {
   void advance(PartitionSlot slot, Offset next);
   void undo_appended();
   void write_notes();
+  void move_log_start(PartitionSlot slot, Offset start, SegmentNumber segment);
+
+  // log_retention.cc
+  bool decide(Milliseconds time);
+  void weigh(Partition& partition, Milliseconds time);
+  const std::optional<LogIndex::Stretch>& oldest_stretch(Partition& partition, Offset from);
+  bool note();
+  bool release();
+  std::optional<CommitSequence> note_log_start(PartitionSlot slot, Offset start, SpareSlots::Need need);
 
   // log_read.cc
   bool fetch_resident(const IndexEntry& entry, ResidentCommits::Name name, PiecePool& pool, PieceList& to);
   std::optional<StoredBatch> stored(const std::optional<IndexEntry>& entry) const;
   static OffsetRange durable_range(const PartitionState& state) { return {state.log_start, state.durable}; }
   SegmentSlot slot_of(SegmentNumber segment) const;
-  void remember_slot(SegmentNumber segment, SegmentSlot slot);
+  void remember_slot(SegmentNumber segment, SegmentSlot slot, bool anew);
 
   LogMemory memory;
   LogStatistics statistics;
@@ -72,9 +95,28 @@ struct Log::Impl {
   LogReader reader;
 
   SegmentNumber indexed_segment{};  // the one that index entries are appended to
-  SegmentNumber first_segment{};    // of slots
-  std::vector<SegmentSlot> slots;   // by segment number from first_segment on
+  std::vector<LiveSegment> segments;  // oldest first
   bool offered_read = false;        // the last request was the reader's
+
+  // Retention goes in rounds over all partitions, a slice at a time:
+  //
+  //   resting -> deciding -> noting -> waiting -> releasing -> resting
+  //
+  // deciding: how far each log start may move, and so which segments nobody would want. noting: the log starts that
+  // move; and, of partitions whose last word would go with those segments, where they stand. waiting: until all of it
+  // is durable. releasing: one segment after the other.
+  struct Round {
+    enum class Phase : uint8_t { resting, deciding, noting, waiting, releasing } phase = Phase::resting;
+    uint32_t at = 0;           // the next partition
+    SegmentNumber floor{};     // segments below are wanted by nobody
+    CommitSequence last_note{};
+    Nanoseconds next_at = 0;   // of the next round
+  } round;
+  uint32_t slots_end = 0;  // partitions beyond were never opened
+  bool knows_catalog = false;
+  bool retains = false;  // retain() was called
+  Nanoseconds interval_ns = 0;
+  RetentionClock clock;
 };
 
 }  // namespace penstock

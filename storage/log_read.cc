@@ -1,4 +1,6 @@
 // Looking up and fetching durable batches.
+#include <algorithm>
+
 #include "storage/log_impl.h"
 
 namespace penstock {
@@ -72,16 +74,15 @@ void Log::forget_reads_done() { impl_->reader.forget_done(); }
 void Log::cancel_read(uint64_t token) { impl_->reader.cancel(token); }
 
 SegmentSlot Log::Impl::slot_of(SegmentNumber segment) const {
-  check(segment >= first_segment && segment - first_segment < slots.size(), "segment without a slot",
+  const auto found = std::ranges::lower_bound(segments, segment, {}, &LiveSegment::number);
+  check(found != segments.end() && found->number == segment, "segment without a slot",
         static_cast<long long>(segment.value));
-  return slots[segment - first_segment];
+  return found->slot;
 }
 
-// Numbers ascend and may skip.
-void Log::Impl::remember_slot(SegmentNumber segment, SegmentSlot slot) {
-  if (slots.empty()) first_segment = segment;
-  slots.resize(segment - first_segment, SegmentSlot(UINT32_MAX));
-  slots.push_back(slot);
+void Log::Impl::remember_slot(SegmentNumber segment, SegmentSlot slot, bool anew) {
+  segments.push_back({segment, slot, anew});
+  statistics.segments = segments.size();
 }
 
 }  // namespace penstock

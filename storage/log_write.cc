@@ -63,7 +63,8 @@ void Log::Impl::write_notes() {
   if (writer.staged()) return;
   size_t written = 0;
   while (written < notes.size() &&
-         writer.add_note(notes[written].kind, notes[written].partition, notes[written].offset)) {
+         writer.add_note(notes[written].kind, notes[written].partition, notes[written].offset,
+                         PartitionSlot(UINT32_MAX), SpareSlots::Need::roll)) {
     ++written;
   }
   notes.erase(notes.begin(), notes.begin() + static_cast<ptrdiff_t>(written));
@@ -94,7 +95,11 @@ void Log::completed(const DriveCompletion& done, Nanoseconds now) {
   if (impl_->writer.settle()) impl_->undo_appended();
 }
 
-Nanoseconds Log::next_deadline() const { return impl_->writer.next_deadline(); }
+Nanoseconds Log::next_deadline() const {
+  const Impl::Round& round = impl_->round;
+  const bool rests = impl_->retains && round.phase == Impl::Round::Phase::resting;
+  return std::min(impl_->writer.next_deadline(), rests ? round.next_at : never_ns);
+}
 
 CommitSequence Log::durable_commit() const { return impl_->writer.durable(); }
 
@@ -123,7 +128,7 @@ void Log::Impl::take_durable() {
 void Log::Impl::index_commit(const LogWriter::Durable& durable) {
   if (durable.segment != indexed_segment) {
     index.begin_segment(durable.segment);
-    remember_slot(durable.segment, durable.slot);
+    remember_slot(durable.segment, durable.slot, false);
     indexed_segment = durable.segment;
   }
   uint32_t ordinal = 0;
@@ -141,10 +146,22 @@ void Log::Impl::index_commit(const LogWriter::Durable& durable) {
                            .bytes = entry.batch_bytes};
     const Partition* partition = find(slot);
     const bool exists = partition != nullptr && partition->state.number == place.partition;  // else deleted meanwhile
-    if (entry.prefix.kind != static_cast<uint8_t>(disk::EntryKind::batch) || !exists) return;
+    if (!exists) return;
+    const auto kind = static_cast<disk::EntryKind>(entry.prefix.kind.get());
+    if (kind == disk::EntryKind::log_start) return move_log_start(slot, place.base_offset, durable.segment);
+    if (kind != disk::EntryKind::batch) return;
     index.append(place);
+    partitions[slot.value].newest_segment = durable.segment;
     advance(slot, place.next_offset());
   });
+}
+
+void Log::Impl::move_log_start(PartitionSlot slot, Offset start, SegmentNumber segment) {
+  Partition& partition = partitions[slot.value];
+  partition.newest_segment = segment;
+  if (start <= partition.state.log_start) return;
+  partition.state.log_start = start;
+  ++statistics.log_start_moves;
 }
 
 void Log::Impl::advance(PartitionSlot slot, Offset next) {
@@ -156,7 +173,10 @@ void Log::Impl::advance(PartitionSlot slot, Offset next) {
 
 // The second failure: what is not durable never was.
 void Log::Impl::undo_appended() {
-  for (Partition& partition : partitions) partition.state.appended = partition.state.durable;
+  for (Partition& partition : partitions) {
+    partition.state.appended = partition.state.durable;
+    partition.start_wanted = partition.start_appended = partition.state.log_start;
+  }
   producers.undo_above(writer.durable());
   notes.clear();
 }

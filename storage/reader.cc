@@ -45,10 +45,7 @@ struct LogReader::Read {
 };
 
 LogReader::LogReader(const DriveUnits& units, const LogMemory& memory, uint64_t bytes_max, LogStatistics* statistics)
-    : units_(units),
-      memory_(memory),
-      bytes_max_(bytes_max),
-      statistics_(statistics) {
+    : units_(units), memory_(memory), bytes_max_(bytes_max), statistics_(statistics) {
   for (uint32_t i = 0; i < limits::reads_max; ++i) reads_.push_back(std::make_unique<Read>());
 }
 
@@ -474,6 +471,13 @@ uint64_t LogReader::shed(uint64_t bytes) {
 bool LogReader::only_ours(const Read& read) const {
   return std::all_of(read.buffers.all().begin(), read.buffers.all().end(),
                      [&](BufferIndex buffer) { return memory_.buffers->holders(buffer) == 1; });
+}
+
+bool LogReader::uses(SegmentSlot slot) const {
+  return std::ranges::any_of(reads_, [&](const auto& read) {
+    const bool reads = read->state == Read::State::reading_header || read->state == Read::State::reading_runs;
+    return (reads || read->request != Read::Request::none) && read->slot == slot;
+  });
 }
 
 bool LogReader::idle() const {

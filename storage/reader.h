@@ -51,6 +51,7 @@ class LogReader {
 
   // Lets go of finished batches that nobody waits for until `bytes` came free or none is left; returns what came free.
   uint64_t shed(uint64_t bytes);
+  bool uses(SegmentSlot slot) const;  // a read of it is not finished
   bool idle() const;  // no request in flight or waiting to go
   void release_all();
 

@@ -91,6 +91,7 @@ struct RecoveredSegment {
   uint64_t id = 0;
   uint64_t term = 0;
   uint32_t block = 0;              // bytes
+  uint64_t bytes = 0;              // of its file
   FilePosition end{};              // of its last commit that counts
   CommitSequence last_sequence{};  // of that commit, or of its predecessors' last when it has none
   uint64_t last_hash = 0;          // chain_hash of that commit
@@ -103,6 +104,7 @@ struct RecoveredPartition {
   Offset next{};  // the offset the next record gets
   int32_t leader_epoch = 0;
   bool deleted = false;
+  SegmentNumber newest_segment{};  // the newest that says something of it
 };
 
 struct RecoveredLog {

@@ -39,11 +39,12 @@ constexpr Rule rules[] = {
     {Finding::slot_unprepared, Consequence::in_order, "not prepared"},
 
     // The first sector is zeros. Prepared and never used, or released: a released slot's header is zeroed before
-    // anything else in it is touched. What lies behind is void in either case.
+    // anything else in it is touched, and the rest stays. What lies behind is void in either case.
     {Finding::slot_prepared, Consequence::in_order, "prepared, not used"},
 
-    // The header is unreadable and no commit behind it is known to have counted. A crash while the header was written:
-    // it becomes durable before its first commit counts, so this segment never did.
+    // The header is unreadable and no commit behind it is missed. A crash while the header was written: it becomes
+    // durable before its first commit counts, so this segment never did. Behind it may lie commits of the segment that
+    // was released from the slot, also when the oldest segment names that one: all below their partitions' log starts.
     {Finding::slot_torn_header, Consequence::note, "incomplete segment header; the segment never counted"},
 
     // The drive refused to read bytes of the slot that recovery needed. They count as missing; but a drive that fails
@@ -208,6 +209,7 @@ class Recovery {
   void found(Found what);
   void found(Finding finding, const Candidate& candidate, std::string detail = "");
   bool is_missing_predecessor(uint64_t id) const;
+  bool is_missed(const SeenCommit& seen);
 
   SegmentFiles& files_;
   const RecoveryOptions options_;
@@ -434,7 +436,9 @@ bool Recovery::holds_lost_segment(SegmentSlot slot, bool may_be_predecessor) {
     const bool claimed = std::ranges::any_of(
         seen, [&](const SeenCommit& other) { return other.segment_id == commit.segment_id && other.durable > last(); });
     const bool newer = claimed && commit.sequence > last();
-    if (newer || (may_be_predecessor && is_missing_predecessor(commit.segment_id))) counted.push_back(commit);
+    if (newer || (may_be_predecessor && is_missing_predecessor(commit.segment_id) && is_missed(commit))) {
+      counted.push_back(commit);
+    }
   }
   if (counted.empty()) return false;
   log_.slots[slot.value] = SlotUse::keep;
@@ -449,6 +453,12 @@ bool Recovery::holds_lost_segment(SegmentSlot slot, bool may_be_predecessor) {
          .first = counted.front().sequence,
          .last = counted.back().sequence});
   return true;
+}
+
+bool Recovery::is_missed(const SeenCommit& seen) {
+  Commit commit;
+  const SegmentFrame any{.block = 512, .end = FilePosition(reader_.file_bytes())};
+  return read_commit(reader_, any, seen.position, commit) == CommitVerdict::valid && replay_.misses(commit);
 }
 
 bool Recovery::is_missing_predecessor(uint64_t id) const {

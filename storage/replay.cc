@@ -25,6 +25,7 @@ void Replay::apply(const Commit& commit, std::span<const uint32_t> damaged) {
         partition.log_start = std::max(partition.log_start, Offset(entry.base_offset));
         partition.next = std::max(partition.next, partition.log_start);
         partition.leader_epoch = std::max<int32_t>(partition.leader_epoch, entry.leader_epoch);
+        partition.newest_segment = segment_;
         return;
       }
       case disk::EntryKind::partition_deleted: {
@@ -64,6 +65,7 @@ void Replay::apply_batch(const Commit& commit, const disk::Entry& entry, std::sp
     lose(info.partition, partition.next, info.base_offset);
   }
   partition.seen_batch = true;
+  partition.newest_segment = segment_;
   partition.first = std::min(partition.first, info.base_offset);
   partition.next = std::max(partition.next, info.next_offset());
   partition.leader_epoch = std::max(partition.leader_epoch, info.leader_epoch);
@@ -81,6 +83,25 @@ void Replay::apply_batch(const Commit& commit, const disk::Entry& entry, std::sp
                  .first_position = read_run(bytes, 0).position,
                  .direct = entry.prefix.run_count == 1,
                  .bytes = info.length});
+}
+
+bool Replay::misses(const Commit& commit) const {
+  bool missed = false;
+  commit.each_entry([&](const disk::EntryPrefix& prefix, std::span<const std::byte> bytes, uint32_t) {
+    if (!is_batch(static_cast<disk::EntryKind>(prefix.kind.get()))) return;
+    const disk::Entry entry = read_entry(bytes);
+    const auto found = partitions_.find(entry.partition);
+    const bool known = found != partitions_.end();
+    if (known && found->second.deleted) return;
+    missed |= !known || Offset(entry.base_offset + entry.last_offset_delta) >= found->second.log_start;
+  });
+  return missed;
+}
+
+// Where older segments were released, the log starts no earlier than with what is left.
+Offset Replay::log_start(const Partition& partition) const {
+  const bool released = !from_the_start_ && partition.seen_batch;
+  return released ? std::max(partition.log_start, partition.first) : partition.log_start;
 }
 
 void Replay::lose(const Commit& commit) {
@@ -109,11 +130,8 @@ void Replay::finish(RecoveredLog& log, CommitSequence last) {
   log.commits = commits_;
   log.batches = batches_;
   for (const auto& [number, partition] : partitions_) {
-    // Where older segments were released, the log starts no earlier than with what is left.
-    const bool released = !from_the_start_ && partition.seen_batch;
-    const Offset log_start = released ? std::max(partition.log_start, partition.first) : partition.log_start;
-    log.partitions.push_back(
-        {PartitionNumber(number), log_start, partition.next, partition.leader_epoch, partition.deleted});
+    log.partitions.push_back({PartitionNumber(number), log_start(partition), partition.next, partition.leader_epoch,
+                              partition.deleted, partition.newest_segment});
   }
   std::ranges::sort(log.partitions, {}, &RecoveredPartition::number);
   // What lies below a log start is missed by nobody.

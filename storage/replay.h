@@ -24,6 +24,9 @@ class Replay {
   void apply(const Commit& commit, std::span<const uint32_t> damaged);
   // Commits are missing from here on: a gap in a partition's offsets is lost data now.
   void missing() { complete_ = false; }
+  // Does the log miss a batch of this commit, which is in no segment of it? Not one below a log start: its segment was
+  // released.
+  bool misses(const Commit& commit) const;
   // Batches of a commit that cannot be put in its place any more.
   void lose(const Commit& commit);
 
@@ -40,7 +43,9 @@ class Replay {
     int32_t leader_epoch = 0;
     bool deleted = false;
     bool seen_batch = false;
+    SegmentNumber newest_segment{};
   };
+  Offset log_start(const Partition& partition) const;
   void apply_batch(const Commit& commit, const disk::Entry& entry, std::span<const std::byte> bytes, uint32_t ordinal,
                    bool readable);
   void lose(PartitionNumber partition, Offset begin, Offset end);

@@ -53,6 +53,7 @@ RecoveredSegment SegmentReplay::run() {
                            .id = header_.segment_id,
                            .term = header_.term,
                            .block = header_.block,
+                           .bytes = header_.segment_bytes,
                            .end = at_,
                            .last_sequence = expected_ - 1,
                            .last_hash = hash_,

@@ -36,8 +36,8 @@ void SpareSlots::preparing(SegmentSlot slot) {
 void SpareSlots::prepared(int64_t result, Nanoseconds now) {
   check(preparing_, "a slot was prepared that nobody asked for");
   preparing_ = false;
-  drive_full_ = result < 0;
-  if (drive_full_) {
+  drive_full_ = result < 0 && filling_;
+  if (result < 0) {
     retry_at_ = now + limits::prepare_retry_ns;
     free_.push_back(current_);
   } else {
@@ -45,6 +45,12 @@ void SpareSlots::prepared(int64_t result, Nanoseconds now) {
     ready_.push_back(current_);
     if (ready_.size() >= spare_count_) filling_ = false;
   }
+}
+
+void SpareSlots::recycled(SegmentSlot slot) {
+  ready_.push_back(slot);
+  // On a full drive one more: a single spare is kept back for as long as no other can be had.
+  if (ready_.size() >= spare_count_ + (drive_full_ ? 1 : 0)) filling_ = drive_full_ = false;
 }
 
 Nanoseconds SpareSlots::next_deadline() const {

@@ -1,5 +1,8 @@
 // Which slots of the lane's directory are free, being prepared, or ready to become the next segment.
 //
+// A released segment's slot is ready again without preparation. So a log that releases as much as it takes prepares
+// nothing; one that shrinks keeps its slots.
+//
 // Slots are prepared one at a time, ahead of need: up to the full number at start, and again whenever half or fewer are
 // left, so that a lane with many of them has long stretches in which the drive writes nothing but commits. The last ready slot is kept back: a write error needs a fresh
 // segment to rewrite what was not durable yet, and must not find the drive full. (With a single spare it is kept back
@@ -35,6 +38,9 @@ class SpareSlots {
   SegmentSlot take(Need need);  // available(need)
   // The drive refused the last preparation.
   bool drive_full() const { return drive_full_; }
+
+  // The header of a released segment is zeroed: its slot is ready as it is.
+  void recycled(SegmentSlot slot);
 
   // A slot whose segment is no longer part of the log; to be prepared anew.
   void give_back(SegmentSlot slot) { free_.push_back(slot); }

@@ -66,7 +66,9 @@ LogWriter::~LogWriter() = default;
 
 LogState LogWriter::state() const {
   if (mode_ == Mode::read_only) return LogState::read_only;
-  if (space_refused_ && !spares_.available(SpareSlots::Need::roll)) return LogState::read_only;
+  if (space_refused_ && !spares_.available(reserve_used_ ? SpareSlots::Need::rewrite : SpareSlots::Need::roll)) {
+    return LogState::read_only;
+  }
   if (mode_ == Mode::starting) return LogState::starting;
   return failing_ || mode_ == Mode::recovering ? LogState::recovering : LogState::writable;
 }
@@ -80,6 +82,7 @@ const DriveRequest* LogWriter::next_request(Nanoseconds now) {
     if (const DriveRequest* request = write_request()) return request;
     if (const DriveRequest* request = flush_request()) return request;
   }
+  if (const DriveRequest* request = recycle_request(now)) return request;
   return prepare_request(now);
 }
 
@@ -178,6 +181,24 @@ const DriveRequest* LogWriter::prepare_request(Nanoseconds now) {
   return &request_;
 }
 
+// Zeros over the header, durably: from then on nothing in the slot counts, and any of it may be overwritten.
+const DriveRequest* LogWriter::recycle_request(Nanoseconds now) {
+  if (!recycling_ || recycling_->in_flight || now < recycling_->not_before) return nullptr;
+  recycle_vector_ = iovec{zeros_.data, units_.block};
+  request_ = DriveRequest{.op = DriveOp::write,
+                          .durable = true,
+                          .slot = recycling_->slot,
+                          .position = FilePosition(0),
+                          .vectors = {&recycle_vector_, 1},
+                          .tag = RequestTag{RequestKind::recycle}.pack()};
+  return &request_;
+}
+
+void LogWriter::recycle(SegmentSlot slot, bool anew) {
+  check(!recycling_, "one segment is released at a time", slot.value);
+  recycling_ = Recycling{.slot = slot, .anew = anew};
+}
+
 void LogWriter::submitted() {
   const RequestTag tag = RequestTag::unpack(request_.tag);
   switch (tag.kind) {
@@ -212,6 +233,9 @@ void LogWriter::submitted() {
     case RequestKind::prepare:
       spares_.preparing(request_.slot);
       break;
+    case RequestKind::recycle:
+      recycling_->in_flight = true;
+      break;
     case RequestKind::read:
       check(false, "a read is not the writer's");
   }
@@ -232,11 +256,15 @@ void LogWriter::completed(RequestTag tag, int64_t result, Nanoseconds now) {
       break;
     case RequestKind::prepare:
       spares_.prepared(result, now);
+      if (result >= 0) ++statistics_->slots_prepared;
       // Rewriting needs a segment now: a drive that gives none has failed a second time.
       if (result < 0 && mode_ == Mode::recovering && segments_.back().sealed &&
           !spares_.available(SpareSlots::Need::rewrite)) {
         fail();
       }
+      break;
+    case RequestKind::recycle:
+      recycle_completed(result, now);
       break;
     case RequestKind::read:
       check(false, "a read is not the writer's");
@@ -311,6 +339,28 @@ void LogWriter::flush_completed(int64_t result) {
   }
   prefix_.flush_interrupted();
   if (!again) fail();
+}
+
+// Until it succeeds the slot holds a segment, which recovery would find: it stays out of use, and nothing newer is
+// released before it.
+void LogWriter::recycle_completed(int64_t result, Nanoseconds now) {
+  check(recycling_ && recycling_->in_flight, "completion of a recycling that is not in flight");
+  if (result > 0) statistics_->written_bytes += static_cast<uint64_t>(result);
+  if (result == static_cast<int64_t>(units_.block)) {
+    ++statistics_->writes;
+    if (recycling_->anew) {
+      spares_.give_back(recycling_->slot);
+    } else {
+      ++statistics_->slots_recycled;
+      spares_.recycled(recycling_->slot);
+    }
+    recycling_.reset();
+    return;
+  }
+  recycling_->in_flight = false;
+  if (result >= 0 || result == -EINTR || result == -EAGAIN) return;
+  ++statistics_->write_errors;
+  recycling_->not_before = now + limits::prepare_retry_ns;
 }
 
 // Interrupted, and not too often in a row.
@@ -417,10 +467,14 @@ uint64_t LogWriter::batch_bytes_max() const {
   return std::min(limits::batch_bytes_max, config_.segment_bytes - units_.block - around);
 }
 
-Nanoseconds LogWriter::next_deadline() const { return mode_ == Mode::read_only ? never_ns : spares_.next_deadline(); }
+Nanoseconds LogWriter::next_deadline() const {
+  if (mode_ == Mode::read_only) return never_ns;
+  const bool rests = recycling_ && !recycling_->in_flight;
+  return std::min(spares_.next_deadline(), rests ? recycling_->not_before : never_ns);
+}
 
 bool LogWriter::drained() const {
-  if (in_flight() || failing_ || spares_.is_preparing()) return false;
+  if (in_flight() || failing_ || spares_.is_preparing() || (recycling_ && recycling_->in_flight)) return false;
   if (mode_ == Mode::read_only) return true;  // what was open or closed was given up
   const OutgoingCommit& open = records_[open_.value % records_.size()]->commit;
   return taken_ + 1 == open_ && !(open.is_open() && !open.empty());

@@ -19,6 +19,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "storage/batch_info.h"
@@ -62,7 +63,20 @@ class LogWriter {
   uint64_t staged_copied_bytes() const;
   bool staged() const;
   CommitSequence add(const BatchInfo& info, PartitionSlot slot);
-  [[nodiscard]] bool add_note(disk::EntryKind kind, PartitionNumber partition, Offset offset);
+  // The commit it is in; nullopt: no room now. `slot`: {UINT32_MAX} when nobody waits for it to be durable.
+  // Need::rewrite: so that a full drive gets room again, it may begin the segment that is kept back.
+  std::optional<CommitSequence> add_note(disk::EntryKind kind, PartitionNumber partition, Offset offset,
+                                         PartitionSlot slot, SpareSlots::Need need);
+
+  // ---- released segments, one at a time ----
+  // The segment is no part of the log any more. Zeroes its header; then the slot is a spare, as it is or, `anew`, to be
+  // prepared.
+  void recycle(SegmentSlot slot, bool anew);
+  bool recycling() const { return recycling_.has_value(); }
+  // Appends and notes can be written; segments may be released.
+  bool healthy() const { return mode_ == Mode::writable && !failing_; }
+  // The drive has refused to prepare a slot.
+  bool short_of_space() const { return space_refused_ || spares_.drive_full(); }
 
   // ---- the drive ----
   const DriveRequest* next_request(Nanoseconds now);
@@ -112,7 +126,7 @@ class LogWriter {
 
   // filling (writer_fill.cc)
   template <class Attempt>
-  bool fill(Attempt&& attempt);
+  bool fill(SpareSlots::Need need, Attempt&& attempt);
   bool open_commit();
   void close_open();
   void place(Record& record);
@@ -125,10 +139,12 @@ class LogWriter {
   const DriveRequest* write_request();
   const DriveRequest* flush_request();
   const DriveRequest* prepare_request(Nanoseconds now);
+  const DriveRequest* recycle_request(Nanoseconds now);
   bool has_room(uint64_t bytes) const;
   void write_completed(Write& write, int64_t result);
   void header_completed(int64_t result);
   void flush_completed(int64_t result);
+  void recycle_completed(int64_t result, Nanoseconds now);
   bool try_again(int64_t result);
   CommitSequence counted() const;
   void fail();
@@ -149,6 +165,7 @@ class LogWriter {
   Mode mode_ = Mode::starting;
   bool failing_ = false;        // a write or flush failed, waiting for those in flight
   bool space_refused_ = false;  // the drive is full
+  bool reserve_used_ = false;   // meanwhile notes have begun the segment that was kept back
   CommitSequence recover_until_{};
   CommitSequence lost_up_to_{};
 
@@ -157,6 +174,13 @@ class LogWriter {
   std::byte* header_block_ = nullptr;
 
   SpareSlots spares_;
+  struct Recycling {
+    SegmentSlot slot{};
+    bool anew = false;
+    bool in_flight = false;
+    Nanoseconds not_before = 0;
+  };
+  std::optional<Recycling> recycling_;
   BoundedQueue<Segment> segments_;
   SegmentNumber segment_last_{};
   uint64_t placed_hash_ = disk::chain_start;
@@ -184,6 +208,7 @@ class LogWriter {
   // What next_request() returned last, waiting for submitted().
   DriveRequest request_;
   iovec header_vector_{};
+  iovec recycle_vector_{};
   Write* offered_write_ = nullptr;
 };
 

@@ -7,11 +7,12 @@ namespace penstock {
 // is closed and the next one opened; if the segment is full, in the next segment. An open commit always fits into the
 // back segment, so that closing it never waits for space: what was appended can be written.
 template <class Attempt>
-bool LogWriter::fill(Attempt&& attempt) {
+bool LogWriter::fill(SpareSlots::Need need, Attempt&& attempt) {
   if (mode_ != Mode::writable || failing_ || next_place_ != open_) return false;
-  if (space_refused_) {
-    if (!spares_.available(SpareSlots::Need::roll)) return false;
-    space_refused_ = false;
+  if (space_refused_ && need == SpareSlots::Need::roll) {
+    // A segment that notes have begun takes batches when there is one in reserve again.
+    if (!spares_.available(reserve_used_ ? SpareSlots::Need::rewrite : SpareSlots::Need::roll)) return false;
+    space_refused_ = reserve_used_ = false;
   }
   while (open_commit()) {
     OutgoingCommit& commit = record(open_).commit;
@@ -29,15 +30,16 @@ bool LogWriter::fill(Attempt&& attempt) {
       check(copied != OutgoingCommit::StageVerdict::full, "batch larger than a segment", static_cast<long long>(room));
       return copied == OutgoingCommit::StageVerdict::staged;
     } else if (!roll(SpareSlots::Need::roll)) {
-      space_refused_ = spares_.drive_full();
-      return false;
+      space_refused_ |= spares_.drive_full();
+      if (need != SpareSlots::Need::rewrite || !space_refused_ || !roll(need)) return false;
+      reserve_used_ = true;
     }
   }
   return false;
 }
 
 bool LogWriter::stage(const PieceRange& batch, uint32_t* crc) {
-  return fill([&](OutgoingCommit& commit, uint64_t bytes_max, bool copy_all) {
+  return fill(SpareSlots::Need::roll, [&](OutgoingCommit& commit, uint64_t bytes_max, bool copy_all) {
     return commit.stage(batch, bytes_max, copy_all, crc);
   });
 }
@@ -62,12 +64,14 @@ CommitSequence LogWriter::add(const BatchInfo& info, PartitionSlot slot) {
   return open_;
 }
 
-bool LogWriter::add_note(disk::EntryKind kind, PartitionNumber partition, Offset offset) {
-  const bool added = fill([&](OutgoingCommit& commit, uint64_t bytes_max, bool) {
+std::optional<CommitSequence> LogWriter::add_note(disk::EntryKind kind, PartitionNumber partition, Offset offset,
+                                                  PartitionSlot slot, SpareSlots::Need need) {
+  const bool added = fill(need, [&](OutgoingCommit& commit, uint64_t bytes_max, bool) {
     return commit.add_note(kind, partition, offset, bytes_max);
   });
-  if (added) record(open_).partitions.push_back(PartitionSlot(UINT32_MAX));
-  return added;
+  if (!added) return std::nullopt;
+  record(open_).partitions.push_back(slot);
+  return open_;
 }
 
 // False: all records are in use, or no memory.

@@ -135,6 +135,39 @@ TEST(LogIndex, DroppedPartitionsAreUnreachable) {
   EXPECT_EQ(base_of(index.find(b, Offset(0), everything)), -1);
 }
 
+TEST(LogIndex, StretchesAreWhatASegmentHasOfAPartition) {
+  LogIndex index(16, 1, 4);
+  EXPECT_FALSE(index.oldest_stretch(a, Offset(0)));
+  EXPECT_EQ(index.bytes_up_to_end(a), 0u);
+  index.begin_segment(SegmentNumber(1));
+  index.append(batch(a, 0, 2, 300));
+  index.append(batch(b, 0, 1, 900));
+  index.append(batch(a, 2, 2, 200));
+  index.begin_segment(SegmentNumber(2));
+  index.append(batch(b, 1, 1, 1000));
+  index.begin_segment(SegmentNumber(4));
+  index.append(batch(a, 4, 1, 400));
+  const auto expect = [&](int64_t from, uint64_t segment, int64_t end, Milliseconds time, uint64_t bytes) {
+    const auto stretch = index.oldest_stretch(a, Offset(from));
+    ASSERT_TRUE(stretch) << from;
+    EXPECT_EQ(stretch->segment, SegmentNumber(segment));
+    EXPECT_EQ(stretch->end, Offset(end));
+    EXPECT_EQ(stretch->max_timestamp, time);
+    EXPECT_EQ(stretch->bytes_up_to, bytes);
+  };
+  expect(0, 1, 4, 300, 200);
+  expect(3, 1, 4, 300, 200);
+  expect(4, 4, 5, 400, 300);
+  EXPECT_FALSE(index.oldest_stretch(a, Offset(5)));
+  EXPECT_EQ(index.bytes_up_to_end(a), 300u);
+  index.remove_segment(SegmentNumber(1));
+  expect(0, 4, 5, 400, 300);
+  index.append(batch(a, 5, 1, 100));
+  expect(0, 4, 6, 400, 400);
+  index.truncate(SegmentNumber(2), FilePosition(1 << 20));
+  EXPECT_FALSE(index.oldest_stretch(a, Offset(0)));
+}
+
 TEST(LogIndex, CarriedBatchesFillTheHoleTheyLeft) {
   LogIndex index(16, 1, 4);
   index.begin_segment(SegmentNumber(1));

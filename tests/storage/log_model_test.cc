@@ -3,6 +3,7 @@
 //
 //   - what was durable is there: same bytes, same offsets, each batch once;
 //   - of what was not, everything up to some commit is there and nothing after it;
+//   - log starts moved only past what was deleted or has expired, and never back; offsets go on where they were;
 //   - nothing is held at the end.
 //
 // PENSTOCK_SEEDS=from,count runs other seeds than the default ones.
@@ -21,6 +22,7 @@ namespace {
 constexpr uint64_t seeds_kept[] = {
     1133,  // a log that gave up never said it was drained
     4939,  // the flush at start failed, the next one was believed
+    1446,  // a segment was released before the deletion of its records was durable
 };
 
 constexpr uint32_t partition_count = 4;
@@ -30,11 +32,28 @@ struct ModelBatch {
   Offset next_offset{};
   CommitSequence commit{};
   Bytes bytes;  // as stored
+  Milliseconds timestamp = -1;
 };
 
 struct ModelPartition {
   std::vector<ModelBatch> batches;
   uint64_t durable = 0;  // of batches: known to be
+  RetentionPolicy retention;
+  Offset deleted{};    // somebody asked for it
+  Offset log_start{};  // the last that was seen, durable
+
+  // May the log start there, at this time?
+  bool allows(Offset start, Milliseconds wall) const {
+    uint64_t behind = 0;
+    for (auto batch = batches.rbegin(); batch != batches.rend(); ++batch) {
+      const bool gone = batch->next_offset <= start || (batch->base_offset < start && start > deleted);
+      // A batch without a time goes with its neighbours.
+      const Milliseconds timestamp = batch->timestamp < 0 ? 0 : batch->timestamp;
+      if (gone && batch->next_offset > deleted && !has_expired(retention, wall, timestamp, behind)) return false;
+      behind += batch->bytes.size();
+    }
+    return true;
+  }
 };
 
 class Life;
@@ -44,6 +63,7 @@ struct Model {
   uint64_t seed;
   SimRandom random;
   ModelPartition partitions[partition_count];
+  Milliseconds wall = 1'000'000;  // when the life under way began
 };
 
 DriveUnits random_units(SimRandom& random) {
@@ -83,8 +103,11 @@ class Life {
         random_(model.random.next()),
         faults_(random_drive(random_, units, segment_bytes)),
         world_(arena, config(segment_bytes), faults_, std::move(disk)) {
-    for (uint32_t i = 0; i < partition_count; ++i)
+    for (uint32_t i = 0; i < partition_count; ++i) {
       world_.log.open_partition(PartitionSlot(i), PartitionNumber(i + 10), 3);
+      world_.log.set_retention(PartitionSlot(i), model.partitions[i].retention);
+    }
+    world_.log.catalog_known();
   }
 
   // What survived is what the model allows; from here on the model is what survived.
@@ -102,6 +125,8 @@ class Life {
       const Offset next = survived == 0 ? Offset(0) : partition.batches.back().next_offset;
       ASSERT_EQ(state->durable.value, next.value) << world_.log.recovery_report();
       ASSERT_EQ(state->appended.value, next.value);
+      ASSERT_GE(state->log_start.value, partition.log_start.value) << world_.log.recovery_report();
+      ASSERT_TRUE(partition.allows(state->log_start, wall())) << state->log_start.value;
     }
     verify_contents();
   }
@@ -110,8 +135,12 @@ class Life {
     if (random_.one_in(10)) return;  // a crash before anything happened
     if (!random_.one_in(10)) world_.start();
     for (uint32_t i = 0; i < actions && !::testing::Test::HasFatalFailure(); ++i) {
-      const uint64_t action = random_.below(20);
-      if (action < 14) {
+      const uint64_t action = random_.below(22);
+      if (action == 20) {
+        retain();
+      } else if (action == 21) {
+        delete_records();
+      } else if (action < 14) {
         append();
       } else if (action < 18) {
         step();
@@ -125,7 +154,7 @@ class Life {
 
   // Everything goes to the drive, everything is let go.
   void stop() {
-    world_.drive.config().slots_max = 64;
+    world_.drive.config().slots_max = 1000;
     ASSERT_TRUE(world_.start());
     ASSERT_TRUE(world_.run([&] { return world_.log.drained(); }))
         << "state " << static_cast<int>(world_.log.state()) << ", in flight " << world_.drive.in_flight();
@@ -144,6 +173,7 @@ class Life {
 
   // The power goes, or only the process.
   SimDisk end() {
+    model_.wall = wall();
     if (random_.one_in(3)) return world_.drive.kill(random_.next());
     return world_.drive.crash(random_.next());
   }
@@ -157,10 +187,34 @@ class Life {
                      .read_bytes_max = 256 * KiB,
                      .partitions_max = partition_count,
                      .producers_max = 16,
+                     .retention_interval_ns = static_cast<Nanoseconds>(random_.below(2 * millisecond_ns)),
                      .random_seed = random_.next()};
   }
 
+  Milliseconds wall() const { return model_.wall + world_.now / millisecond_ns; }
+  // Sometimes by a clock that is an hour ahead. (In an empty log nothing says what time it is.)
+  void retain() {
+    const bool wrong = retained_ && random_.one_in(10);
+    world_.log.retain(world_.now, wall() + (wrong ? 3'600'000 : 0));
+    retained_ = true;
+    world_.wall_start = model_.wall;
+    world_.send();
+    learn_durable();
+  }
+  void delete_records() {
+    const auto slot = static_cast<uint32_t>(random_.below(partition_count));
+    ModelPartition& partition = model_.partitions[slot];
+    const PartitionState* state = world_.log.partition(PartitionSlot(slot));
+    const auto range = static_cast<uint64_t>(state->durable - state->log_start);
+    if (!started_ || range == 0) return;
+    const Offset before = state->log_start + static_cast<int64_t>(random_.below(range + 1));
+    if (world_.log.delete_records(PartitionSlot(slot), before).verdict != AppendVerdict::appended) return;
+    partition.deleted = std::max(partition.deleted, before);
+    learn_durable();
+  }
+
   void step() {
+    if (random_.one_in(2)) retain();
     world_.step();
     learn_durable();
   }
@@ -177,7 +231,11 @@ class Life {
         ++partition.durable;
       }
       const Offset next = partition.durable == 0 ? Offset(0) : partition.batches[partition.durable - 1].next_offset;
-      ASSERT_EQ(world_.log.partition(PartitionSlot(i))->durable.value, next.value);
+      const PartitionState& found = *world_.log.partition(PartitionSlot(i));
+      ASSERT_EQ(found.durable.value, next.value);
+      ASSERT_GE(found.log_start.value, partition.log_start.value);
+      ASSERT_TRUE(partition.allows(found.log_start, wall())) << found.log_start.value;
+      partition.log_start = found.log_start;
     }
     world_.log.forget_advanced();
   }
@@ -195,7 +253,8 @@ class Life {
       world_.log.shed_resident(1 * MiB);
       return step();
     }
-    const BatchInfo info = info_of(bytes, record_count);
+    BatchInfo info = info_of(bytes, record_count);
+    info.max_timestamp = random_.one_in(8) ? -1 : wall() + static_cast<int64_t>(random_.below(4)) - 2;
     if (random_.one_in(10) && world_.log.stage(pieces.range())) world_.log.unstage();
     std::optional<Appended> appended;
     for (int tries = 0; tries < 200 && !appended; ++tries) {
@@ -211,7 +270,8 @@ class Life {
     partition.batches.push_back(ModelBatch{.base_offset = expected,
                                            .next_offset = expected + record_count,
                                            .commit = appended->commit,
-                                           .bytes = patched(bytes, expected, 3)});
+                                           .bytes = patched(bytes, expected, 3),
+                                           .timestamp = info.max_timestamp});
   }
 
   void read_one() {
@@ -232,13 +292,15 @@ class Life {
 
   void verify_batch(uint32_t slot, uint64_t index) {
     const ModelBatch& expected = model_.partitions[slot].batches[index];
-    const auto within =
-        static_cast<int64_t>(random_.below(static_cast<uint64_t>(expected.next_offset - expected.base_offset)));
-    const auto found = world_.log.find(PartitionSlot(slot), expected.base_offset + within);
+    const Offset begin = std::max(expected.base_offset, world_.log.partition(PartitionSlot(slot))->log_start);
+    if (begin >= expected.next_offset) return;
+    const auto within = static_cast<int64_t>(random_.below(static_cast<uint64_t>(expected.next_offset - begin)));
+    const auto found = world_.log.find(PartitionSlot(slot), begin + within);
     ASSERT_TRUE(found);
     ASSERT_EQ(found->base_offset.value, expected.base_offset.value);
     ASSERT_EQ(found->next_offset.value, expected.next_offset.value);
     const std::optional<Bytes> bytes = world_.fetch(PartitionSlot(slot), *found);
+    if (world_.log.partition(PartitionSlot(slot))->log_start >= found->next_offset) return;  // expired meanwhile
     ASSERT_TRUE(bytes) << "damaged";
     const auto [here, there] =
         std::mismatch(bytes->begin(), bytes->end(), expected.bytes.begin(), expected.bytes.end());
@@ -266,6 +328,7 @@ class Life {
   SimDriveConfig faults_;
   LogWorld world_;
   bool started_ = false;
+  bool retained_ = false;
 };
 
 void run_seed(const ArenaMemory& arena, uint64_t seed) {
@@ -273,6 +336,10 @@ void run_seed(const ArenaMemory& arena, uint64_t seed) {
   Model model(seed);
   const DriveUnits units = random_units(model.random);
   const uint64_t segment_bytes = 256 * KiB << model.random.below(2);
+  for (ModelPartition& partition : model.partitions) {
+    if (model.random.one_in(2)) partition.retention.age_max = static_cast<Milliseconds>(model.random.below(20));
+    if (model.random.one_in(2)) partition.retention.bytes_max = static_cast<int64_t>(model.random.below(200'000));
+  }
   const uint64_t lives = model.random.between(1, 4);
   SimDisk disk;
   for (uint64_t life = 0; life <= lives && !::testing::Test::HasFatalFailure(); ++life) {

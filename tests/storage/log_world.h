@@ -178,6 +178,7 @@ class LogWorld {
   }
   // To the next completion. False: nothing will ever happen by itself.
   bool step() {
+    if (wall_start) log.retain(now, *wall_start + now / millisecond_ns);
     send();
     // A deadline that has passed waits for room in the drive's queue.
     const Nanoseconds deadline = log.next_deadline() > now ? log.next_deadline() : never_ns;
@@ -234,6 +235,7 @@ class LogWorld {
   SimDrive drive;
   Log log;
   Nanoseconds now = 0;
+  std::optional<Milliseconds> wall_start;  // set: retention goes on
 };
 
 inline Bytes patched(Bytes bytes, Offset base_offset, int32_t leader_epoch) {

@@ -372,6 +372,48 @@ TEST(Recovery, ReleasedSegmentsMoveTheLogStart) {
   EXPECT_EQ(got.log.slots[0], SlotUse::unused);
 }
 
+// The oldest segment names the released one. Its slot, in use again, has a torn header: nothing behind it is missed.
+TEST(Recovery, ATornHeaderOverWhatWasReleasedIsNoDamage) {
+  for (const bool noted : {true, false}) {
+    MemoryFiles files;
+    Two two(files);
+    if (noted) two.two.commit({{.kind = 3, .partition = 1, .base_offset = 3}});
+    two.one.flip(9);
+    Recovered got(files);
+    EXPECT_EQ(got.has(Finding::slot_torn_header), noted) << got.log.report();
+    EXPECT_EQ(got.log.read_only, !noted);
+    EXPECT_EQ(got.log.slots[0], noted ? SlotUse::unused : SlotUse::keep);
+  }
+}
+
+// As a slot that is used again: a newer segment's commits over those of a released one.
+TEST(Recovery, FormerCommitsInTheSlotNeverCount) {
+  MemoryFiles files;
+  Two two(files);  // in slots 0 and 1
+  two.two.commit({{.kind = 3, .partition = 1, .base_offset = 3}});
+  const auto former = two.one.file();
+  ImageSegment three(files, {.slot = 0, .number = 3, .id = 0x3333, .term = 2}, &two.two);
+  three.commit({{.partition = 1, .base_offset = 6}});
+  const auto behind = static_cast<ptrdiff_t>(three.end);
+  std::copy(former.begin() + behind, former.end(), three.file().begin() + behind);
+  Recovered clean(files);
+  EXPECT_TRUE(clean.has(Finding::newest_clean_end)) << clean.log.report();
+  EXPECT_EQ(clean.partition(1)->next, Offset(7));
+
+  // Nothing, or the first sector only, of the commit that was being written has reached the drive.
+  const uint64_t at = three.end;
+  three.commit({{.partition = 1, .base_offset = 7, .batch_bytes = 3000}});
+  const auto whole = three.file();
+  for (const uint64_t sectors : {0, 1, 3}) {
+    three.file() = former;
+    std::copy_n(whole.begin(), at + 512 * sectors, three.file().begin());
+    Recovered torn(files);
+    EXPECT_FALSE(torn.log.read_only) << torn.log.report();
+    EXPECT_EQ(torn.partition(1)->next, Offset(7)) << sectors;
+    EXPECT_EQ(torn.offsets(files).back(), 6);
+  }
+}
+
 TEST(Recovery, DeletedPartitionsStayDeleted) {
   MemoryFiles files;
   ImageSegment one(files, {});

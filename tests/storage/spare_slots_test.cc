@@ -67,5 +67,32 @@ TEST(SpareSlots, TheLastIsKeptBackAndARefusalIsTriedAgain) {
   EXPECT_TRUE(spares.available(Need::roll));
 }
 
+TEST(SpareSlots, RecycledSlotsAreReadyAsTheyAre) {
+  SpareSlots spares(2);
+  spares.begin({});
+  prepare(spares);
+  spares.take(Need::roll);
+  spares.recycled(SegmentSlot(7));
+  EXPECT_FALSE(spares.wanted(0));  // nothing has to be prepared
+  EXPECT_EQ(spares.take(Need::roll), SegmentSlot(1));
+  EXPECT_EQ(spares.take(Need::rewrite), SegmentSlot(7));
+}
+
+TEST(SpareSlots, OnAFullDriveOneIsKeptBackUntilTwoCameBack) {
+  SpareSlots spares(1);
+  spares.begin({});
+  prepare(spares);
+  spares.take(Need::roll);
+  spares.preparing(*spares.wanted(0));
+  spares.prepared(-28, 0);
+  spares.recycled(SegmentSlot(0));
+  EXPECT_TRUE(spares.drive_full());
+  EXPECT_FALSE(spares.available(Need::roll));
+  EXPECT_TRUE(spares.available(Need::rewrite));
+  spares.recycled(SegmentSlot(1));
+  EXPECT_FALSE(spares.drive_full());
+  EXPECT_TRUE(spares.available(Need::roll));
+}
+
 }  // namespace
 }  // namespace penstock

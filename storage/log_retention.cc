@@ -1,0 +1,155 @@
+// Retention: log starts that move, segments that are released.
+#include <algorithm>
+
+#include "storage/log_impl.h"
+
+namespace penstock {
+namespace {
+
+// Partitions looked at in a slice, each a few comparisons; and log starts noted in one, each 72 bytes of a commit.
+constexpr uint32_t partitions_per_slice = 1024;
+constexpr uint32_t notes_per_slice = 64;
+// Rest between rounds while the drive refuses to give space.
+constexpr Nanoseconds short_of_space_interval_ns = second_ns;
+
+}  // namespace
+
+void Log::set_retention(PartitionSlot slot, const RetentionPolicy& policy) {
+  if (Impl::Partition* partition = impl_->find(slot); partition != nullptr) partition->retention = policy;
+}
+
+void Log::catalog_known() { impl_->knows_catalog = true; }
+
+Deleted Log::delete_records(PartitionSlot slot, Offset before) {
+  Impl::Partition* partition = impl_->find(slot);
+  check(partition != nullptr, "records deleted of a partition that is not open", slot.value);
+  check(before <= partition->state.durable, "records deleted that are not durable",
+        static_cast<long long>(before.value), static_cast<long long>(partition->state.durable.value));
+  if (before <= partition->state.log_start) return {AppendVerdict::appended, {}};
+  if (state() == LogState::read_only) return {AppendVerdict::refused, {}};
+  if (before > partition->start_appended && !impl_->note_log_start(slot, before, SpareSlots::Need::roll)) {
+    return {AppendVerdict::busy, {}};
+  }
+  return {AppendVerdict::appended, partition->start_in};
+}
+
+std::optional<CommitSequence> Log::Impl::note_log_start(PartitionSlot slot, Offset start, SpareSlots::Need need) {
+  Partition& partition = partitions[slot.value];
+  if (writer.staged()) return std::nullopt;
+  const auto commit = writer.add_note(disk::EntryKind::log_start, partition.state.number, start, slot, need);
+  if (!commit) return std::nullopt;
+  partition.start_appended = std::max(partition.start_appended, start);
+  partition.start_in = *commit;
+  return commit;
+}
+
+void Log::retain(Nanoseconds now, Milliseconds wall) {
+  Impl& log = *impl_;
+  Impl::Round& round = log.round;
+  using Phase = Impl::Round::Phase;
+  if (!log.knows_catalog) return;
+  log.retains = true;
+  if (round.phase == Phase::resting && now < round.next_at) return;
+  const Milliseconds time = log.clock.believe(now, wall);
+  if (!log.writer.healthy()) {
+    if (round.phase == Phase::resting) round.next_at = now + log.interval_ns;
+    return;
+  }
+  switch (round.phase) {
+    case Phase::resting:
+      round = {.phase = Phase::deciding, .floor = log.indexed_segment, .next_at = round.next_at};
+      [[fallthrough]];
+    case Phase::deciding:
+      if (!log.decide(time)) return;
+      round.phase = Phase::noting;
+      round.at = 0;
+      [[fallthrough]];
+    case Phase::noting:
+      if (!log.note()) return;
+      round.phase = Phase::waiting;
+      [[fallthrough]];
+    case Phase::waiting:
+      if (log.writer.durable() < round.last_note) return;
+      round.phase = Phase::releasing;
+      [[fallthrough]];
+    case Phase::releasing:
+      if (!log.release()) return;
+      round.phase = Phase::resting;
+      round.next_at = now + (log.writer.short_of_space() ? std::min(log.interval_ns, short_of_space_interval_ns)
+                                                         : log.interval_ns);
+  }
+}
+
+// True: all partitions were looked at.
+bool Log::Impl::decide(Milliseconds time) {
+  const uint32_t end = std::min(round.at + partitions_per_slice, slots_end);
+  for (; round.at < end; ++round.at) {
+    if (partitions[round.at].state.open) weigh(partitions[round.at], time);
+  }
+  return round.at == slots_end;
+}
+
+void Log::Impl::weigh(Partition& partition, Milliseconds time) {
+  Offset start = partition.start_appended;
+  while (const auto& stretch = oldest_stretch(partition, start)) {
+    const PartitionNumber number = partition.state.number;
+    const uint64_t behind =
+        partition.retention.bytes_max < 0 ? 0 : index.bytes_up_to_end(number) - stretch->bytes_up_to;
+    // Records without a timestamp are as old as their neighbours.
+    const Milliseconds timestamp =
+        stretch->max_timestamp >= 0 ? stretch->max_timestamp : index.segment_max_timestamp(stretch->segment);
+    if (!has_expired(partition.retention, time, timestamp, behind)) {
+      round.floor = std::min(round.floor, stretch->segment);
+      break;
+    }
+    start = stretch->end;
+  }
+  partition.start_wanted = start;
+}
+
+// Sealed segments don't change, so their stretches are looked up once.
+const std::optional<LogIndex::Stretch>& Log::Impl::oldest_stretch(Partition& partition, Offset from) {
+  std::optional<LogIndex::Stretch>& known = partition.oldest;
+  if (!known || known->end <= from || known->segment == indexed_segment) {
+    known = index.oldest_stretch(partition.state.number, from);
+  }
+  return known;
+}
+
+// True: every log start that moves is noted, and of every partition something remains in the segments that stay.
+bool Log::Impl::note() {
+  const bool releases = !segments.empty() && segments.front().number < round.floor;
+  const SpareSlots::Need need = releases ? SpareSlots::Need::rewrite : SpareSlots::Need::roll;
+  const uint32_t end = std::min(round.at + partitions_per_slice, slots_end);
+  uint32_t notes_left = notes_per_slice;
+  for (; round.at < end; ++round.at) {
+    Partition& partition = partitions[round.at];
+    if (!partition.state.open) continue;
+    const bool moves = partition.start_wanted > partition.start_appended;
+    const bool last_word_goes = partition.newest_segment != SegmentNumber{} && partition.newest_segment < round.floor;
+    if (moves || last_word_goes) {
+      const Offset start = std::max(partition.start_wanted, partition.start_appended);
+      if (notes_left-- == 0 || !note_log_start(PartitionSlot(round.at), start, need)) return false;
+      statistics.retention_moves += moves ? 1 : 0;
+    }
+    // Also what delete_records() noted, and weigh() went by.
+    round.last_note = std::max(round.last_note, partition.start_in);
+  }
+  return round.at == slots_end;
+}
+
+// True: no segment below the floor is left.
+bool Log::Impl::release() {
+  if (writer.recycling()) return false;
+  if (segments.empty() || segments.front().number >= round.floor) return true;
+  const LiveSegment oldest = segments.front();
+  index.remove_segment(oldest.number);
+  if (reader.uses(oldest.slot)) return false;
+  writer.recycle(oldest.slot, oldest.anew);
+  segments.erase(segments.begin());
+  statistics.segments = segments.size();
+  ++statistics.segments_released;
+  return false;
+}
+
+}  // namespace penstock

@@ -1,0 +1,340 @@
+// Segments that are released and used again, log starts, and what is never removed. Seeds: log_model_test.cc.
+#include <gtest/gtest.h>
+
+#include "storage/limits.h"
+#include "tests/storage/log_world.h"
+
+namespace penstock {
+namespace {
+
+constexpr PartitionSlot p0{0};
+constexpr PartitionSlot p1{1};
+constexpr Milliseconds wall_start = 1'700'000'000'000;
+constexpr uint64_t segment_bytes = 512 * KiB;
+
+class LogRetention : public ::testing::Test {
+ protected:
+  LogRetention() {
+    drive_config_.units = DriveUnits{.address_unit = 4,
+                                     .length_unit = 512,
+                                     .block = 4096,
+                                     .vectors_max = 64,
+                                     .copybreak = 1024,
+                                     .commit_bytes_max = 64 * KiB,
+                                     .inflight_bytes_max = 1 * MiB,
+                                     .inflight_writes_max = 4};
+    drive_config_.segment_bytes = segment_bytes;
+    config_ = LogConfig{.segment_bytes = segment_bytes,
+                        .resident_bytes_max = 1 * MiB,
+                        .read_bytes_max = 1 * MiB,
+                        .partitions_max = 4,
+                        .producers_max = 16,
+                        .retention_interval_ns = millisecond_ns,
+                        .random_seed = 5};
+  }
+
+  void start(SimFiles files = {}) {
+    world_.reset();
+    config_.random_seed += 1;
+    world_.emplace(arena_, config_, drive_config_, std::move(files));
+    log().open_partition(p0, PartitionNumber(10), 0);
+    log().open_partition(p1, PartitionNumber(11), 0);
+    log().set_retention(p0, policy_[0]);
+    log().set_retention(p1, policy_[1]);
+    log().catalog_known();
+    ASSERT_TRUE(world_->start());
+  }
+  void restart() { start(world_->drive.crash(1)); }
+  Log& log() { return world_->log; }
+  Milliseconds wall() const { return wall_start + world_->now / millisecond_ns; }
+
+  bool step() {
+    world_->wall_start = wall_start;
+    return world_->step();
+  }
+  template <class Until>
+  bool run(Until&& until) {
+    for (int steps = 0; !until(); ++steps) {
+      if (steps > 50'000) return false;
+      step();
+    }
+    return true;
+  }
+  // Retention has done what it can.
+  void settle() {
+    for (const Nanoseconds end = world_->now + 20 * millisecond_ns; world_->now < end;) {
+      if (!step()) world_->now += millisecond_ns;
+    }
+  }
+
+  void append(size_t length, PartitionSlot slot = p0) {
+    const Bytes bytes = make_batch(random_, length, 1);
+    PieceList pieces;
+    ASSERT_TRUE(world_->memory.lay_out(random_, Arrival::together, bytes, pieces));
+    BatchInfo info = info_of(bytes, 1);
+    info.max_timestamp = wall();
+    std::optional<Appended> appended;
+    ASSERT_TRUE(run([&] { return (appended = world_->append(slot, info, pieces)).has_value(); }));
+    world_->memory.let_go(pieces);
+    ASSERT_EQ(appended->verdict, AppendVerdict::appended);
+    ASSERT_EQ(appended->base_offset, Offset(static_cast<int64_t>(batches_[slot.value].size())));
+    batches_[slot.value].push_back(patched(bytes, appended->base_offset, 0));
+    ASSERT_TRUE(run([&] { return log().durable_commit() >= appended->commit; }));
+  }
+  void fill_segments(double count, PartitionSlot slot = p0) {
+    for (double bytes = 0; bytes < count * segment_bytes; bytes += 64 * KiB) append(63 * KiB, slot);
+  }
+  void expect_from_log_start(PartitionSlot slot = p0) {
+    const PartitionState& state = *log().partition(slot);
+    ASSERT_EQ(state.durable, Offset(static_cast<int64_t>(batches_[slot.value].size())));
+    for (Offset at = state.log_start; at < state.durable; at = std::max(at + 1, state.log_start)) {
+      const auto found = log().find(slot, at);
+      ASSERT_TRUE(found && found->base_offset == at) << at.value;
+      const auto bytes = world_->fetch(slot, *found);
+      if (state.log_start > at) continue;  // expired meanwhile
+      ASSERT_TRUE(bytes && *bytes == batches_[slot.value][static_cast<size_t>(at.value)]) << at.value;
+    }
+  }
+  void stop() {
+    ASSERT_TRUE(world_->run([&] { return log().drained(); }));
+    log().release_all();
+    world_->memory.let_go_shared();
+    EXPECT_EQ(world_->memory.buffers.leak_report(), "");
+  }
+  const LogStatistics& statistics() { return log().statistics(); }
+
+  ArenaMemory arena_{64 * MiB};
+  SimDriveConfig drive_config_;
+  LogConfig config_;
+  RetentionPolicy policy_[2];
+  SimRandom random_{3};
+  std::optional<LogWorld> world_;
+  std::vector<Bytes> batches_[4];
+};
+
+TEST_F(LogRetention, TheLogTurnsOverInTheSlotsItHas) {
+  policy_[0] = {.bytes_max = 1 * MiB};
+  start();
+  fill_segments(20);
+  const uint64_t prepared = statistics().slots_prepared;
+  const uint32_t slots = world_->drive.files().slot_count();
+  const uint64_t payload = statistics().payload_bytes, written = statistics().written_bytes;
+  fill_segments(50);
+  EXPECT_EQ(statistics().slots_prepared, prepared);
+  EXPECT_EQ(world_->drive.files().slot_count(), slots);
+  EXPECT_GE(statistics().slots_recycled, 49u);
+  // A commit's header, padding, and one block of zeros a segment.
+  EXPECT_LT(static_cast<double>(statistics().written_bytes - written),
+            1.1 * static_cast<double>(statistics().payload_bytes - payload));
+  expect_from_log_start();
+  restart();
+  EXPECT_EQ(log().state(), LogState::writable) << log().recovery_report();
+  expect_from_log_start();
+  fill_segments(5);
+  expect_from_log_start();
+  stop();
+}
+
+TEST_F(LogRetention, BySizeTheLastStretchThatIsNeededStays) {
+  policy_[0] = {.bytes_max = 600'000};
+  start();
+  fill_segments(6);
+  settle();
+  const PartitionState& state = *log().partition(p0);
+  uint64_t bytes = 0;
+  for (Offset at = state.log_start; at < state.durable; at += 1) {
+    bytes += batches_[0][static_cast<size_t>(at.value)].size();
+  }
+  EXPECT_GE(bytes, 600'000u);
+  EXPECT_LT(bytes, 600'000 + 2 * segment_bytes);
+  stop();
+}
+
+TEST_F(LogRetention, ByAgeAndNeverWhatAnotherPartitionKeeps) {
+  policy_[0] = {.age_max = 1000};
+  start();
+  append(500, p1);  // in the first segment, for ever
+  fill_segments(4);
+  const Offset until = log().partition(p0)->durable;
+  world_->now += 900 * millisecond_ns;
+  settle();
+  EXPECT_EQ(log().partition(p0)->log_start, Offset(0));
+  world_->now += 200 * millisecond_ns;
+  settle();
+  EXPECT_EQ(log().partition(p0)->log_start, until);
+  EXPECT_EQ(log().partition(p1)->log_start, Offset(0));
+  EXPECT_EQ(statistics().segments_released, 0u);
+  expect_from_log_start(p1);
+  ASSERT_EQ(log().delete_records(p1, Offset(1)).verdict, AppendVerdict::appended);
+  fill_segments(2);
+  settle();
+  EXPECT_GE(statistics().segments_released, 4u);
+  restart();
+  expect_from_log_start(p0);
+  expect_from_log_start(p1);
+  stop();
+}
+
+// Empty partitions say where they stand in segments that stay, for as long as the log turns.
+TEST_F(LogRetention, OffsetsGoOnWhenNothingIsLeft) {
+  policy_[0] = {.bytes_max = 1 * MiB};
+  policy_[1] = {.age_max = 0};
+  start();
+  append(500, p1);
+  append(500, p1);
+  for (int turn = 0; turn < 4; ++turn) {
+    fill_segments(8);
+    EXPECT_EQ(log().partition(p1)->log_start, Offset(2));
+    restart();
+    EXPECT_EQ(log().partition(p1)->log_start, Offset(2));
+    EXPECT_EQ(log().partition(p1)->appended, Offset(2));
+  }
+  append(500, p1);
+  expect_from_log_start(p1);
+  stop();
+}
+
+TEST_F(LogRetention, ALogStartCountsWhenItIsDurable) {
+  start();
+  for (int i = 0; i < 5; ++i) append(500);
+  const Deleted deleted = log().delete_records(p0, Offset(3));
+  ASSERT_EQ(deleted.verdict, AppendVerdict::appended);
+  EXPECT_GT(deleted.commit, log().durable_commit());
+  EXPECT_EQ(log().delete_records(p0, Offset(2)).commit, deleted.commit);
+  EXPECT_EQ(log().partition(p0)->log_start, Offset(0));
+  EXPECT_TRUE(log().find(p0, Offset(0)));
+  restart();  // nothing was sent
+  EXPECT_EQ(log().partition(p0)->log_start, Offset(0));
+  const Deleted again = log().delete_records(p0, Offset(3));
+  ASSERT_TRUE(world_->run([&] { return log().durable_commit() >= again.commit; }));
+  EXPECT_EQ(log().partition(p0)->log_start, Offset(3));
+  EXPECT_EQ(log().find(p0, Offset(0))->base_offset, Offset(3));
+  EXPECT_EQ(log().delete_records(p0, Offset(3)).commit, CommitSequence{});
+  restart();
+  EXPECT_EQ(log().partition(p0)->log_start, Offset(3));
+  expect_from_log_start();
+  stop();
+}
+
+TEST_F(LogRetention, NothingExpiresBeforeTheCatalogIsKnown) {
+  start();
+  fill_segments(3);
+  world_.emplace(arena_, config_, drive_config_, world_->drive.crash(1));
+  ASSERT_TRUE(world_->start());
+  settle();  // no partition is open
+  EXPECT_EQ(statistics().segments_released, 0u);
+  log().open_partition(p0, PartitionNumber(10), 0);
+  expect_from_log_start();
+  log().catalog_known();
+  settle();
+  EXPECT_EQ(statistics().segments_released, 0u);
+  stop();
+}
+
+TEST_F(LogRetention, DeletedPartitionsGiveTheirSegmentsBack) {
+  start();
+  fill_segments(4);
+  append(500, p1);
+  log().delete_partition(p0);
+  batches_[0].clear();
+  settle();
+  EXPECT_GE(statistics().segments_released, 3u);
+  expect_from_log_start(p1);
+  stop();
+}
+
+TEST_F(LogRetention, ACrashBetweenTwoReleases) {
+  policy_[0] = {.bytes_max = 0};
+  start();
+  const auto one_written = [&] { return statistics().slots_recycled > 0; };
+  policy_[0] = {};
+  log().set_retention(p0, policy_[0]);
+  fill_segments(6);
+  log().set_retention(p0, {.bytes_max = 0});
+  ASSERT_TRUE(run(one_written));
+  const Offset log_start = log().partition(p0)->log_start;
+  restart();
+  EXPECT_EQ(log().state(), LogState::writable) << log().recovery_report();
+  EXPECT_GE(log().partition(p0)->log_start, log_start);
+  expect_from_log_start();
+  stop();
+}
+
+// The header stays until it is zeroed; the segment is not touched meanwhile, nor is a newer one released.
+TEST_F(LogRetention, AReleaseThatFailsIsTriedAgain) {
+  policy_[0] = {.bytes_max = 512 * KiB};
+  start();
+  while (statistics().segments_released == 0) append(63 * KiB);
+  world_->drive.config().write_error_one_in = 1;
+  const uint64_t recycled = statistics().slots_recycled;
+  for (const Nanoseconds end = world_->now + 3 * millisecond_ns; world_->now < end;) step();
+  world_->drive.config().write_error_one_in = 0;
+  if (log().state() == LogState::read_only) GTEST_SKIP() << "a commit was in flight";
+  EXPECT_LE(statistics().slots_recycled, recycled + 1);
+  fill_segments(8);
+  EXPECT_GT(statistics().slots_recycled, recycled + 4);
+  restart();
+  expect_from_log_start();
+  stop();
+}
+
+TEST_F(LogRetention, AFullDriveComesBackWhenRecordsExpire) {
+  policy_[0] = {.age_max = 3'600'000};
+  drive_config_.slots_max = 6;
+  start();
+  const auto append_one = [&] {
+    const Bytes bytes = make_batch(random_, 63 * KiB, 1);
+    PieceList pieces;
+    EXPECT_TRUE(world_->memory.lay_out(random_, Arrival::together, bytes, pieces));
+    BatchInfo info = info_of(bytes, 1);
+    info.max_timestamp = wall();
+    const auto appended = world_->append(p0, info, pieces);
+    world_->memory.let_go(pieces);
+    if (appended) batches_[0].push_back(patched(bytes, appended->base_offset, 0));
+    return appended.has_value();
+  };
+  for (int i = 0; i < 5000 && log().state() != LogState::read_only; ++i) {
+    append_one();
+    step();
+  }
+  ASSERT_EQ(log().state(), LogState::read_only);
+  settle();
+  EXPECT_EQ(statistics().segments_released, 0u);  // nothing has expired
+  expect_from_log_start();
+  // An hour later. The rounds go on, so the clock is believed.
+  for (int minutes = 0; minutes < 62; ++minutes) {
+    world_->now += 60 * second_ns;
+    for (int i = 0; i < 50; ++i) step();
+  }
+  EXPECT_GE(statistics().segments_released, 3u);
+  EXPECT_EQ(log().state(), LogState::writable);
+  ASSERT_TRUE(run(append_one));
+  settle();
+  expect_from_log_start();
+  restart();
+  expect_from_log_start();
+  stop();
+}
+
+// What a former segment left in the slot is longer than the new one's commits, ends where they end, or is torn.
+TEST_F(LogRetention, FormerCommitsAreNeverTakenForNewOnes) {
+  policy_[0] = {.bytes_max = 0};
+  start();
+  fill_segments(12);  // every slot has had commits of this shape, at these places
+  settle();
+  for (int life = 0; life < 20; ++life) {
+    const uint64_t durable = batches_[0].size();
+    append(63 * KiB);
+    append(63 * KiB);
+    ASSERT_EQ(batches_[0].size(), durable + 2);
+    start(world_->drive.crash(static_cast<uint64_t>(life)));
+    ASSERT_EQ(log().state(), LogState::writable) << log().recovery_report();
+    ASSERT_EQ(log().partition(p0)->durable, Offset(static_cast<int64_t>(durable + 2)));
+    ASSERT_NO_FATAL_FAILURE(expect_from_log_start());
+    fill_segments(1.5);
+  }
+  stop();
+}
+
+}  // namespace
+}  // namespace penstock
