@@ -18,24 +18,20 @@
 #include <random>
 #include <vector>
 
-#include "dataplane/net/arp.h"
-#include "dataplane/net/checksum.h"
-#include "dataplane/net/frame_writer.h"
-#include "dataplane/net/tcp_header.h"
+#include "bench/tcp_frame.h"
 #include "dataplane/tcp/tcp_streams.h"
 
 namespace penstock {
 namespace {
 
-constexpr uint32_t payload_bytes = 1448, header_bytes = 14 + 20 + 32, frame_bytes = header_bytes + payload_bytes;
-constexpr LinkAddress our_link{2, 0, 0, 0, 0, 1}, peer_link{2, 0, 0, 0, 0, 2};
+constexpr uint32_t payload_bytes = bench::frame_payload_bytes;
 constexpr uint32_t burst = 64;
 
 // Frames that the benchmark has laid out; what is sent is read for its sequence numbers and dropped.
 class BenchFrames {
  public:
   BenchFrames(BufferTable& buffers, bool verified) : buffers_(buffers), verified_(verified) {
-    features_.address = our_link;
+    features_.address = bench::our_link;
   }
   const PortFeatures& features() const { return features_; }
   template <class Handler>
@@ -150,38 +146,21 @@ class Bench {
 
   Piece lay_out(BufferIndex buffer, uint32_t flow_index, uint8_t flags, uint32_t bytes) {
     Flow& flow = flows_[flow_index];
-    std::byte* const begin = arena_.at(buffer) + 2 + 62;  // payload on a cache line's edge, as a card would put it
-    net::LinkPath link;
-    link.peer = our_link;
-    std::byte* at = net::write_link_header(begin, link, peer_link, net::ether_ipv4);
-    const net::IpAddress remote =
-        net::IpAddress::v4(10, 1, static_cast<uint8_t>(flow_index >> 8), static_cast<uint8_t>(flow_index));
-    const net::IpAddress local = net::IpAddress::v4(10, 0, 0, 1);
-    const bool syn = (flags & net::flag_syn) != 0;
-    const uint32_t tcp_bytes = 20 + (syn ? 16 : 12);
-    at = net::write_network_header(at, {remote, local, tcp_bytes + bytes, net::protocol_tcp, 64, true});
-    net::TcpHeader header;
-    header.source_port = 40000;
-    header.destination_port = 9092;
-    header.sequence = flow.seq;
-    header.acknowledgment = flow.ack;
-    header.words_and_reserved = static_cast<uint8_t>(tcp_bytes / 4 << 4);
-    header.flags = flags;
-    header.window = 60000;
-    std::memcpy(at, static_cast<const void*>(&header), 20);
-    store_big<uint32_t>(at + 20, 0x0101080a);
-    store_big<uint32_t>(at + 24, static_cast<uint32_t>(now_ / millisecond_ns));
-    store_big<uint32_t>(at + 28, 0);
-    if (syn) store_big<uint32_t>(at + 32, 0x01030307);
-    if (!verified_) {
-      net::Checksum checksum;
-      checksum.add_pseudo_header(remote, local, net::protocol_tcp, tcp_bytes + bytes);
-      checksum.add(at, tcp_bytes + bytes);
-      reinterpret_cast<net::TcpHeader*>(at)->checksum = checksum.finish();
-    }
-    flow.seq += bytes + (syn ? 1 : 0);
+    std::byte* const begin = arena_.at(buffer) + 64;  // on a cache line's edge, as a card would put it
+    const uint32_t headers = bench::write_tcp_frame(
+        begin, {.remote = net::IpAddress::v4(10, 1, static_cast<uint8_t>(flow_index >> 8), static_cast<uint8_t>(flow_index)),
+                .local = net::IpAddress::v4(10, 0, 0, 1),
+                .remote_port = 40000,
+                .local_port = 9092,
+                .sequence = flow.seq,
+                .acknowledgment = flow.ack,
+                .flags = flags,
+                .timestamp = static_cast<uint32_t>(now_ / millisecond_ns),
+                .payload_bytes = bytes,
+                .fill_checksum = !verified_});
+    flow.seq += bytes + ((flags & net::flag_syn) != 0 ? 1 : 0);
     buffers_.open(buffer, 0, Holder::device);
-    return {begin, static_cast<uint32_t>(at - begin) + tcp_bytes + bytes, buffer};
+    return {begin, headers + bytes, buffer};
   }
 
   void connect(uint32_t index) {
