@@ -1,5 +1,6 @@
 """A node in the guest: its configuration, its start and end, and what the kernel says of it."""
 
+import json
 import re
 import time
 from dataclasses import dataclass
@@ -36,8 +37,9 @@ class GuestNode:
                          "admin_port": ADMIN_PORT, "memory.arena_bytes": 96 << 20, "segment_bytes": 64 << 20,
                          "hugepages": "on"} | settings
 
-    def start(self) -> None:
         self.machine.write(self.config, "".join(f"{key} = {value_text(value)}\n" for key, value in self.settings.items()))
+
+    def start(self) -> None:
         self.pid = self.machine.start(f"exec {self.binary} serve --config {self.config} > {self.home}/log 2>&1")
         end = time.monotonic() + START_PATIENCE_S
         while "200" not in self.machine.run(self.http("/v1/status/ready", "-o /dev/null -w '%{http_code}'"), status=None):
@@ -51,9 +53,11 @@ class GuestNode:
     def stop(self) -> None:
         self.machine.run(f"kill {self.pid}")
         status = self.machine.ask({"wait": self.pid}, patience_s=60)["status"]
-        self.machine.run(f"umount {self.mount}")
         if status != 0:
             raise GuestError(f"the node ended with status {status}:\n{self.log()[-4000:]}")
+
+    def unmount(self) -> None:
+        self.machine.run(f"umount {self.mount}")
 
     def log(self) -> str:
         return self.machine.run(f"cat {self.home}/log", status=None)
@@ -104,7 +108,7 @@ class GuestNode:
 
 
 def value_text(value: object) -> str:
-    return str(value) if isinstance(value, list) else toml(value)
+    return json.dumps(value) if isinstance(value, list) else toml(value)
 
 
 def bootstrap() -> str:

@@ -4,18 +4,22 @@
   * of batches of 16 KiB and more under 2 % are copied where a frame carries 4 KiB or more;
   * a commit takes a handful of drive commands, by the drive's own statistics;
   * each lane's memory and thread are on the node they were given, by the kernel's own numbers.
+
+And `penstock doctor` sees each thing that is broken on purpose.
 """
 
 import argparse
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from tests.rehearsal import traffic
+from tests.rehearsal.doctor import doctor_cases
 from tests.rehearsal.guest_node import GuestNode
-from tests.rehearsal.machine import CARDS, GUEST, Machine
+from tests.rehearsal.machine import CARD, CARDS, GUEST, Machine
 from tests.wire.node import ROOT
 from tests.wire.tally import Tally
 
@@ -26,6 +30,11 @@ HUGEPAGES_PER_NODE = 128
 COPIED_MAX = 0.02
 COMMANDS_PER_COMMIT_MAX = 6
 NODE_OF_CORE = {0: 0, 1: 0, 2: 1, 3: 1}
+
+# Of MTU and drive; all pairs would take too long.
+DPDK_ROUNDS = {"virtio-net-pci": [(9000, "512"), (9000, "4096"), (1500, "512")],
+               "vmxnet3": [(9000, "4096")],
+               "e1000e": [(9000, "512")]}
 
 HEAD = (f"{'world':7} {'card':15} {'MTU':>5} {'drive':10} {'batch':>7}  {'content':8} {'commands per commit':>20} "
         f"{'copied':>7} {'written':>8}")
@@ -55,22 +64,42 @@ class Rehearsal:
             machine.run(f"ip addr add {GUEST}/24 dev {interface} && ip link set {interface} mtu {mtu} up")
             with self.tally.case("the CRC agrees with its vectors on this CPU"):
                 machine.run(f"{self.build}/tests/storage/crc32c_test")
-            for drive, cores in (("512", [2, 3]), ("4096", [0, 3])):
-                self.serve("kernel", machine, card, mtu, drive, cores, {})
+            self.serve("kernel", machine, card, mtu, "512", [0, 3], {})
+            node = self.serve("kernel", machine, card, mtu, "4096", [2, 3], {}, stay_mounted=True)
+            with self.tally.case("doctor"):
+                doctor_cases(self.tally, machine, node, interface)
+            machine.power_off()
+
+    # ---- the card driven by the node itself, behind the IOMMU ----
+
+    def knows_dpdk(self) -> bool:
+        keys = subprocess.run([self.build / "tools/penstock", "config"], capture_output=True, text=True, check=True)
+        return "dpdk.device" in keys.stdout
+
+    def dpdk_world(self, card: str, rounds: list[tuple[int, str]]) -> None:
+        with self.machine(card, 9000) as machine:
+            machine.bind("vfio-pci")
+            for mtu, drive in rounds:
+                machine.set_mtu(mtu)
+                self.serve("dpdk", machine, card, mtu, drive, [2, 3],
+                           {"network": "dpdk", "dpdk.device": CARD, "dpdk.addresses": [f"{GUEST}/24"], "dpdk.mtu": mtu})
             machine.power_off()
 
     def serve(self, world: str, machine: Machine, card: str, mtu: int, drive: str, cores: list[int],
-              settings: dict[str, object]) -> None:
+              settings: dict[str, object], stay_mounted: bool = False) -> GuestNode:
         name = f"{world}, {card}, MTU {mtu}, {FILE_SYSTEMS[drive]} on {drive} B"
+        node = GuestNode(machine, f"{self.build}/tools/penstock", drive, FILE_SYSTEMS[drive],
+                         {"cores": cores} | settings)
         with self.tally.case(name):
-            node = GuestNode(machine, f"{self.build}/tools/penstock", drive, FILE_SYSTEMS[drive],
-                             {"cores": cores} | settings)
             node.start()
             self.placement(node, cores, name)
             self.fallback(node, name)
             for batch_bytes in BATCHES:
                 self.traffic(world, node, card, mtu, drive, batch_bytes)
             node.stop()
+        if not stay_mounted:
+            node.unmount()
+        return node
 
     def placement(self, node: GuestNode, cores: list[int], name: str) -> None:
         found = sorted(tuple(pages) for pages in node.arena_pages())
@@ -120,6 +149,10 @@ def main() -> int:
     try:
         with rehearsal.tally.case("kernel world"):
             rehearsal.kernel_world(options.card or "virtio-net-pci", 9000)
+        if rehearsal.knows_dpdk():
+            for card in [options.card] if options.card else CARDS:
+                with rehearsal.tally.case(f"dpdk world, {card}"):
+                    rehearsal.dpdk_world(card, DPDK_ROUNDS[card])
     finally:
         shutil.rmtree(home)
     print(HEAD)

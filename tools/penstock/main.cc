@@ -1,4 +1,4 @@
-// penstock serve | config | log dump | log verify | log export | version
+// penstock serve | config | log dump | log verify | log export | doctor | version
 //
 // Exit codes: 0 well; 1 it failed; 2 the command line or the configuration is wrong. The log commands have their own.
 #include <CLI/CLI.hpp>
@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "tools/penstock/config_page.h"
+#include "tools/penstock/doctor/doctor.h"
 #include "tools/penstock/log_dump.h"
 #include "tools/penstock/log_export.h"
 #include "tools/penstock/log_verify.h"
@@ -17,14 +18,14 @@ namespace {
 
 constexpr int exit_usage = 2;
 
-struct ServeOptions {
+struct ConfigOptions {
   std::string config_path;
   std::vector<std::string> settings;
 };
 
 void print(const std::string& text) { std::fputs(text.c_str(), stdout); }
 
-int run_serve(const ServeOptions& options) {
+int run_serve(const ConfigOptions& options) {
   const std::expected<Config, std::string> config = load_config(options.config_path, options.settings);
   if (!config) {
     std::fprintf(stderr, "%s\n", config.error().c_str());
@@ -33,21 +34,34 @@ int run_serve(const ServeOptions& options) {
   return serve(*config);
 }
 
+int run_doctor(const ConfigOptions& given, const DoctorOptions& options) {
+  const std::expected<Config, std::string> config = load_config(given.config_path, given.settings);
+  if (!config) {
+    std::fprintf(stderr, "%s\n", config.error().c_str());
+    return exit_usage;
+  }
+  return run_doctor(*config, options);
+}
+
+void add_config_options(CLI::App& command, ConfigOptions& options) {
+  command.add_option("-c,--config", options.config_path,
+                     "TOML file; every key has a default, so none is needed (see `penstock config`)");
+  command
+      .add_option("-s,--set", options.settings,
+                  "key=value, wins over the file; may be given several times (--set lanes=2 --set port=19092)")
+      ->allow_extra_args(false);
+}
+
 int run(int argument_count, char** arguments) {
   CLI::App app{"Penstock: a node that takes in records over Kafka's protocol and keeps them on NVMe.\n", "penstock"};
   app.require_subcommand(1);
   app.set_version_flag("--version", version_text());
   app.get_formatter()->column_width(32);
 
-  ServeOptions serve_options;
+  ConfigOptions serve_options;
   CLI::App* serve_command =
       app.add_subcommand("serve", "Runs the node until SIGTERM or SIGINT; both let it finish what is under way.");
-  serve_command->add_option("-c,--config", serve_options.config_path,
-                            "TOML file; every key has a default, so none is needed (see `penstock config`)");
-  serve_command
-      ->add_option("-s,--set", serve_options.settings,
-                   "key=value, wins over the file; may be given several times (--set lanes=2 --set port=19092)")
-      ->allow_extra_args(false);
+  add_config_options(*serve_command, serve_options);
 
   bool markdown = false;
   CLI::App* config_command =
@@ -88,6 +102,20 @@ int run(int argument_count, char** arguments) {
       ->capture_default_str()
       ->check(CLI::Range(uint64_t{1}, uint64_t{INT32_MAX}));
 
+  ConfigOptions doctor_config;
+  DoctorOptions doctor_options;
+  CLI::App* doctor_command = app.add_subcommand(
+      "doctor",
+      "Checks whether this machine suits the configuration, and prints what to type where it does not "
+      "(docs/HARDWARE.md). Exit code 0: nothing fails.");
+  add_config_options(*doctor_command, doctor_config);
+  doctor_command->add_option("--card", doctor_options.card,
+                             "The network card, by PCI address or interface; not needed where there is one only");
+  doctor_command->add_flag("--bypass", doctor_options.bypass,
+                           "Check the card for being driven by the node itself, past the kernel");
+  doctor_command->add_flag("--json", doctor_options.json, "As one JSON object");
+  doctor_command->add_option("--root", doctor_options.root)->group("");
+
   CLI::App* version_command = app.add_subcommand("version", "Prints the version.");
 
   try {
@@ -100,6 +128,7 @@ int run(int argument_count, char** arguments) {
   if (dump_command->parsed()) return log_dump(dump_options);
   if (verify_command->parsed()) return log_verify(verify_options);
   if (export_command->parsed()) return log_export(export_options);
+  if (doctor_command->parsed()) return run_doctor(doctor_config, doctor_options);
   if (version_command->parsed()) print(version_text() + "\n");
   return 0;
 }
