@@ -3,6 +3,7 @@
 // at the first expire() at or after it, up to one tick late, never early.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -82,6 +83,7 @@ class TimerWheel {
 
  private:
   static constexpr uint32_t none = UINT32_MAX;
+  static constexpr uint32_t looked_at_max = 4096;  // about 10 us
   struct Node {
     Nanoseconds deadline = 0;
     uint32_t next = none;
@@ -91,15 +93,21 @@ class TimerWheel {
   static uint32_t bucket_of(Nanoseconds time) {
     return static_cast<uint32_t>(static_cast<uint64_t>(time / tick_ns) % bucket_count);
   }
-  // The first non-empty bucket ahead bounds the earliest deadline from below.
+  // The first non-empty bucket ahead bounds the earliest deadline from below. Where many are further turns away it is
+  // not looked for to the end: expire() is called for the next bucket then, and looks again.
   void find_earliest() {
     earliest_ = never_ns;
     if (count_ == 0) return;
     const int64_t tick = last_ / tick_ns;
+    uint32_t looked_at = 0;
     for (int64_t ahead = 0; ahead < bucket_count; ++ahead) {
       uint32_t index = heads_[static_cast<uint64_t>(tick + ahead) % bucket_count];
       for (; index != none; index = nodes_[index].next) {
         if (nodes_[index].deadline < earliest_) earliest_ = nodes_[index].deadline;
+        if (++looked_at == looked_at_max) {
+          earliest_ = std::min(earliest_, (tick + ahead + 1) * tick_ns);
+          return;
+        }
       }
       // Later buckets hold later deadlines of this turn; those of further turns are later still.
       if (earliest_ < (tick + ahead + 1) * tick_ns) return;

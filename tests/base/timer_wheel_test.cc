@@ -44,5 +44,30 @@ TEST(TimerWheel, FiresNeverEarlyAndAtTheFirstCallAfter) {
   }
 }
 
+TEST(TimerWheel, ManyFarDeadlinesAreNotSearchedToTheEnd) {
+  constexpr uint32_t far_count = 20'000;
+  TimerWheel wheel(far_count + 1);
+  for (uint32_t i = 0; i < far_count; ++i) wheel.set(i, 7200 * second_ns + i * millisecond_ns);
+  const Nanoseconds near = second_ns;
+  wheel.set(far_count, 10 * millisecond_ns);
+  Nanoseconds now = 0, fired_at = 0;
+  uint32_t calls = 0;
+  while (fired_at == 0 && calls < 2000) {
+    now = std::max(now + 1, wheel.next_deadline());
+    ++calls;
+    wheel.expire(now, [&](uint32_t index) {
+      ASSERT_EQ(index, far_count);
+      if (now < near) {
+        wheel.set(index, near);
+      } else {
+        fired_at = now;
+      }
+    });
+  }
+  EXPECT_GE(fired_at, near);
+  EXPECT_LE(fired_at, near + TimerWheel::tick_ns);
+  EXPECT_LE(calls, near / TimerWheel::tick_ns + 3);
+}
+
 }  // namespace
 }  // namespace penstock
