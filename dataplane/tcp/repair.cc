@@ -101,7 +101,9 @@ void Core::arm_loss_timer(Connection& c) {
     if (c.window_closed_at == 0) c.window_closed_at = now_;
     Nanoseconds wait = c.round_trip.timeout(times_);
     for (uint32_t i = 0; i < c.persist_backoff && wait < times_.persist_max; ++i) wait *= 2;
-    return set_loss_timer(c, LossTimer::persist, now_ + std::min(wait, times_.persist_max));
+    const Nanoseconds next = now_ + std::min(wait, times_.persist_max);
+    const Nanoseconds limit = c.window_closed_at + times_.persist_limit;
+    return set_loss_timer(c, LossTimer::persist, std::max(now_, std::min(next, limit)));
   }
   const Nanoseconds timeout = c.round_trip.timeout(times_);
   // RFC 8985 7.2: a probe sooner than the timeout, when nothing is being repaired.
