@@ -11,6 +11,7 @@ import argparse
 import itertools
 import os
 import pathlib
+import signal
 import sys
 import time
 
@@ -136,6 +137,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=0)
     parser.add_argument("--only", choices=["direct", "matrix", "flood"])
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through the networks' ends
     reason = network.why_not()
     if reason:
         print(f"SKIPPED: {reason}")
