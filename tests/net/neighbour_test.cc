@@ -107,6 +107,53 @@ TEST(Neighbour, AnAddressOfSomebodyElseIsNotUsed) {
   EXPECT_TRUE(world.frames.outgoing.empty());
 }
 
+// RFC 5227 2.3: announced twice, two seconds apart.
+TEST(Neighbour, AnnouncesTwice) {
+  TcpWorld world;
+  const auto sent = [&](Nanoseconds later) {
+    world.frames.outgoing.clear();
+    world.poll(later);
+    return world.frames.outgoing.size();
+  };
+  EXPECT_EQ(sent(0), 2u);
+  EXPECT_EQ(sent(1999 * millisecond_ns), 0u);
+  EXPECT_EQ(sent(millisecond_ns), 2u);
+  EXPECT_EQ(sent(100 * second_ns), 0u);
+}
+
+// RFC 5227 2.4: an address in use is defended, but two who both claim it don't answer each other without end.
+TEST(Neighbour, DefendsOnceASecond) {
+  TcpWorld world;
+  world.poll();
+  world.poll(2 * second_ns);
+  const auto answers = [&](Nanoseconds later) {
+    world.frames.outgoing.clear();
+    for (int i = 0; i < 5; ++i) world.frames.incoming.push_back(arp(2, our_v4, our_v4));
+    world.poll(later);
+    return world.frames.outgoing.size();
+  };
+  EXPECT_EQ(answers(second_ns), 1u);
+  EXPECT_EQ(answers(second_ns / 2), 0u);
+  EXPECT_EQ(answers(second_ns / 2), 1u);
+}
+
+TEST(IcmpReader, AThousandEchoesASecond) {
+  TcpWorld world;
+  world.poll();
+  world.poll(2 * second_ns);  // announcements are over
+  const auto answered = [&](Nanoseconds later, int count) {
+    world.frames.outgoing.clear();
+    for (int i = 0; i < count; ++i) {
+      world.frames.incoming.push_back(icmpv6(peer_v6, our_v6, {128, 0, 0, 0, 0, 5, 0, 6}, our_link));
+      world.poll(i == 0 ? later : 0);
+    }
+    return world.frames.outgoing.size();
+  };
+  EXPECT_EQ(answered(second_ns, 1200), 1000u);
+  EXPECT_EQ(answered(second_ns / 2, 10), 0u);
+  EXPECT_EQ(answered(second_ns / 2, 10), 10u);
+}
+
 TEST(Neighbour, EchoBothFamilies) {
   TcpWorld world;
   world.poll();
