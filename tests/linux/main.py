@@ -80,8 +80,8 @@ def run_cell(programs, cell, families, seconds, count, rows):
         count.judge(fault is None, f"{what}: {fault}")
         ratio = rate / reference if reference else 0
         if fault is None and its_fault is None:
-            count.judge(ratio >= 0.5, f"{what}: {ratio:.2f} of Linux with Linux")
-        verdict = fault or ("below half" if not its_fault and ratio < 0.5 else "")
+            count.judge(rate > 0 and rate >= 0.5 * reference, f"{what}: {ratio:.2f} of Linux with Linux")
+        verdict = fault or ("below half" if not its_fault and rate < 0.5 * reference else "")
         row = (f"{cell[0] / 10_000:7.2f} {cell[1] / 1000:9.1f} {cell[2] / 10_000:8.1f}   IPv{family} {direction:8}"
                f"{rate / 1e6:9.2f} {reference / 1e6:9.2f} {ratio:7.2f}"
                + (f"   {verdict}" if verdict else ""))
