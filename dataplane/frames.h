@@ -26,6 +26,7 @@ using LinkAddress = std::array<uint8_t, 6>;
 struct PortFeatures {
   LinkAddress address{};
   uint32_t mtu_bytes = 1500;           // of the IP packet
+  uint32_t receive_mtu_bytes = 0;      // where the port takes in larger packets than it sends; 0: it does not
   uint32_t pieces_max = 16;            // of one frame to be sent
   bool receive_checksums = false;      // ReceivedFrame::checksums_verified can be true
   bool transmit_checksums = false;     // IPv4 header and TCP/UDP checksums are filled in by the port

@@ -132,7 +132,9 @@ class Lane {
   void publish() {
     const LogStatistics& log = log_.statistics();
     metrics_.payload_bytes.set(log.payload_bytes);
-    metrics_.payload_bytes_copied.set(log.payload_bytes_copied);
+    uint64_t copied = log.payload_bytes_copied;
+    if constexpr (requires { streams_.bytes_copied(); }) copied += streams_.bytes_copied();
+    metrics_.payload_bytes_copied.set(copied);
     metrics_.written_bytes.set(log.written_bytes);
     metrics_.commits.set(log.commits);
     metrics_.writes.set(log.writes);

@@ -40,6 +40,19 @@ struct LatencyHistogram {
 
 inline constexpr size_t error_code_slots = 160;  // Kafka's error codes -1 .. 158
 
+inline constexpr size_t tcp_count_slots = 96;  // at least TcpCount::count
+
+// A lane with a port and a TCP of its own.
+struct NetworkMetrics {
+  Counter frames_received, frame_bytes_received, frames_sent, frame_bytes_sent, payload_bytes_sent_copied;
+  Counter frames_dropped_memory, frames_dropped_hand_over, frames_dropped_send;
+  Counter frames_handed_out, frames_handed_in;
+  Counter payload_frames, payload_frames_aligned;
+  Counter frame_cycles;  // of turns that received frames
+  Counter buffers_held;
+  std::array<Counter, tcp_count_slots> tcp;  // by TcpCount
+};
+
 struct alignas(64) LaneMetrics {
   // the log (mirrors LogStatistics)
   Counter payload_bytes, payload_bytes_copied, written_bytes, commits, writes, flushes, write_errors;
@@ -53,6 +66,7 @@ struct alignas(64) LaneMetrics {
   LatencyHistogram produce_latency;              // request complete -> response handed to the stream
   Counter log_state;                             // LogState as a number
   Counter polls, idle_waits;
+  NetworkMetrics network;
 };
 
 }  // namespace penstock

@@ -1,12 +1,13 @@
 // Who holds which buffer of a lane's arena.
 //
-// The arena is an array of equal units (4096 bytes, page-aligned). A buffer is a run of 2^order units and is named by
-// its first unit. Every holder of a buffer is counted here, by what it holds the buffer for, so that a leak report
+// The arena is an array of equal units (4096 bytes, page-aligned). A buffer is a run of units (2^order of them where an
+// allocator gave it out) and is named by its first unit. Every holder of a buffer is counted here, by what it holds the buffer for, so that a leak report
 // can name the holder. At zero the buffer goes on the released list; the lane hands that list to whoever gave the
 // buffer out (BufferAllocator in the kernel world, the card's pool under DPDK), in bursts.
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -41,9 +42,12 @@ class BufferTable {
 
   // A buffer comes into use with one holder. `order`: the buffer is 2^order units long.
   void open(BufferIndex buffer, uint8_t order, Holder holder) {
+    open_units(buffer, static_cast<uint16_t>(1u << order), holder);
+  }
+  void open_units(BufferIndex buffer, uint16_t units, Holder holder) {
     Entry& entry = entries_[buffer.value];
     check(entry.total == 0, "buffer opened while held", buffer.value, entry.total);
-    entry.order = order;
+    entry.units = units;
     entry.total = 1;
     ++entry.held[index(holder)];
     ++held_[index(holder)];
@@ -72,8 +76,11 @@ class BufferTable {
     ++held_[index(to)];
   }
 
-  uint8_t order(BufferIndex buffer) const { return entries_[buffer.value].order; }
-  uint64_t bytes(BufferIndex buffer) const { return uint64_t{arena_unit_bytes} << order(buffer); }
+  // Of a buffer of 2^order units.
+  uint8_t order(BufferIndex buffer) const {
+    return static_cast<uint8_t>(std::countr_zero(entries_[buffer.value].units));
+  }
+  uint64_t bytes(BufferIndex buffer) const { return uint64_t{arena_unit_bytes} * entries_[buffer.value].units; }
   uint32_t holders(BufferIndex buffer) const { return entries_[buffer.value].total; }
   uint64_t held(Holder holder) const { return held_[index(holder)]; }  // references, over all buffers
 
@@ -90,7 +97,7 @@ class BufferTable {
   struct Entry {
     uint32_t total = 0;
     std::array<uint16_t, holder_count> held{};
-    uint8_t order = 0;
+    uint16_t units = 1;
   };
   std::unique_ptr<Entry[]> entries_;
   std::unique_ptr<BufferIndex[]> released_;  // a buffer is on it at most once, so unit_count suffices

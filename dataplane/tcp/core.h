@@ -209,6 +209,7 @@ class Core {
   Arena arena_;
   BufferTable& buffers_;
   TcpCounters counters_;
+  const uint32_t brief_bytes_;
   uint16_t mss_v4_ = 0;
   uint16_t mss_v6_ = 0;
   uint8_t window_scale_ = 0;

@@ -39,7 +39,7 @@ void Core::receive_data(Connection& c, const Segment& segment) {
   const SeqNumber limit = c.fin_seen ? earlier(c.rcv_edge, c.fin_at) : c.rcv_edge;
   const SeqNumber kept_first = later(first, c.rcv_nxt), kept_end = earlier(end, limit);
   if (kept_first < kept_end) {
-    const bool brief = kept_end - kept_first < config_.receive_buffer_bytes / 4;
+    const bool brief = kept_end - kept_first < brief_bytes_;
     SeqNumber at = first;
     for (Piece piece : segment.payload().span()) {
       const SeqNumber piece_first = later(at, kept_first), piece_end = earlier(at + piece.length, kept_end);

@@ -14,7 +14,7 @@ void Core::receive(Connection& c, const Segment& segment) {
   slow |= segment.seq() != c.rcv_nxt;                                // out of order, or seen before
   slow |= segment.ack() != c.snd_una;                                // acknowledges something
   slow |= (uint32_t{segment.window()} << c.snd_scale) != c.snd_wnd;  // changes our window
-  slow |= bytes < config_.receive_buffer_bytes / 4;                  // short, or nothing at all
+  slow |= bytes < brief_bytes_;                                      // short, or nothing at all
   slow |= bytes > room;                                              // beyond the right edge
   slow |= bytes > c.credit;                                          // more than the reader wants now
   slow |= !c.reassembly.empty();                                     // something waits

@@ -45,6 +45,7 @@ struct TcpConfig {
   uint64_t receive_budget_bytes = 64 * MiB;     // the sum of all right edges beyond what was received
   uint32_t receive_window_bytes_max = 1 * MiB;  // of one connection; decides the window scale we offer
   uint32_t receive_buffer_bytes = 4096;         // of the port's receive buffers
+  uint32_t brief_bytes = 0;                     // shorter payload is copied together; 0: a quarter of a buffer
   uint32_t reassembly_pieces = 16'384;          // all connections together
   uint32_t reassembly_pieces_max = 1024;        // of one connection
   uint32_t reassembly_ranges_max = 32;          // of one connection: holes

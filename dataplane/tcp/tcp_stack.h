@@ -13,8 +13,8 @@
 // RFC 7323 2.4 allows; what was promised is accepted all the same.) The sum of all edges stays within
 // receive_budget_bytes: what goes beyond opens, first come first served, when others have received.
 //
-// Where buffers go. A delivered piece holds its buffer as Holder::request. Payload shorter than a quarter of a receive
-// buffer is copied behind other short payload of the same stream, so that n bytes never hold more than
+// Where buffers go. A delivered piece holds its buffer as Holder::request. Payload shorter than TcpConfig::brief_bytes
+// is copied behind other short payload of the same stream, so that n bytes never hold more than
 // receive_cost(n) bytes of buffers; request_done() lets go of the buffer that short payload is collected in.
 #pragma once
 

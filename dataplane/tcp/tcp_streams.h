@@ -62,6 +62,7 @@ class TcpStreams {
   Nanoseconds next_deadline() const { return std::min(stack_.next_deadline(), frames_.next_deadline()); }
 
   // ---- beyond the concept ----
+  uint64_t bytes_copied() const { return stack_.counters()[TcpCount::bytes_copied]; }  // short payload, together
   TcpStack& stack() { return stack_; }
   const TcpStack& stack() const { return stack_; }
 

@@ -22,11 +22,10 @@ void Core::request_done(StreamId id) {
   if (Connection* c = find(id)) drop_tail(*c);
 }
 
-// A buffer for every quarter of a buffer (shorter payload is copied together), one that short payload is collected in,
-// one for the beginning and one for the end.
+// A buffer for every piece that is just not brief (shorter payload is copied together), one that short payload is
+// collected in, one for the beginning and one for the end.
 uint64_t Core::receive_cost(uint64_t byte_count) const {
-  const uint64_t buffer_bytes = config_.receive_buffer_bytes;
-  return (byte_count / (buffer_bytes / 4) + 3) * buffer_bytes;
+  return (byte_count / brief_bytes_ + 3) * config_.receive_buffer_bytes;
 }
 
 // Bytes beyond rcv_nxt that are promised to be taken, as far as they count in the budget.

@@ -1,5 +1,6 @@
 #include "drivers/uring/ring.h"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -159,6 +160,11 @@ void Ring::arm_wake() {
           [&](io_uring_sqe* entry) { io_uring_prep_read(entry, wake_event_, &wake_value_, sizeof wake_value_, 0); });
 }
 
+void Ring::watch(int file) {
+  watch_armed_ = true;
+  prepare(RingOwner::watch, 0, [&](io_uring_sqe* entry) { io_uring_prep_poll_add(entry, file, POLLIN); });
+}
+
 void Ring::poll() {
   bind_to_this_thread();
   arm_wake();
@@ -204,6 +210,8 @@ void Ring::collect() {
     const auto owner = static_cast<RingOwner>(entry->user_data >> owner_shift);
     if (owner == RingOwner::wake) {
       wake_armed_ = false;
+    } else if (owner == RingOwner::watch) {
+      watch_armed_ = false;
     } else if (owner == RingOwner::drive || owner == RingOwner::streams) {
       Queue& queue = queues_[static_cast<size_t>(owner)];
       if (queue.tail - queue.head > queue_mask_) break;  // the owner has not drained: the kernel keeps the rest

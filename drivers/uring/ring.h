@@ -26,7 +26,7 @@
 
 namespace penstock {
 
-enum class RingOwner : uint8_t { wake, drive, streams, nobody, count };  // nobody: completions are dropped
+enum class RingOwner : uint8_t { wake, watch, drive, streams, nobody, count };  // nobody: completions are dropped
 
 // What this kernel offers. In RingConfig::allowed each can be switched off, so that the way around it is tested.
 struct RingFeatures {
@@ -87,6 +87,11 @@ class Ring {
   // Ends the present or the next wait(). From any thread.
   void wake();
 
+  // wait() ends also when `file` is readable, at once if it already is; after that watching() is false until the next
+  // call. One file a ring.
+  void watch(int file);
+  bool watching() const { return watch_armed_; }
+
   // Calls visit(const RingCompletion&) for at most `limit` completions of this owner; returns how many.
   template <class Visit>
   uint32_t drain(RingOwner owner, uint32_t limit, Visit&& visit) {
@@ -146,6 +151,7 @@ class Ring {
   int wake_event_ = -1;
   uint64_t wake_value_ = 0;  // where the armed read of the eventfd goes
   bool wake_armed_ = false;
+  bool watch_armed_ = false;
   alignas(64) std::atomic<bool> wake_pending_{false};
 };
 

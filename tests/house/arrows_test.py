@@ -24,6 +24,7 @@ ARROWS = {
     "drivers/kernel": ["dataplane/base", "dataplane/streams.h", "drivers/uring"],
     "drivers/sqlite": ["dataplane/base", "dataplane/control", "dataplane/kafka"],
     "drivers/sim": ["dataplane/base", "dataplane/streams.h", "dataplane/frames.h", "storage"],
+    "drivers/dpdk": ["dataplane/base", "dataplane/frames.h", "dataplane/net", "drivers/uring"],
     "drivers/tap": ["dataplane/base", "dataplane/frames.h", "drivers/uring"],
     "tools": ["dataplane", "storage", "drivers"],
 }

@@ -85,12 +85,25 @@ bool is_address(const std::string& text) {
   return inet_pton(AF_INET, text.c_str(), &buffer) == 1 || inet_pton(AF_INET6, text.c_str(), &buffer) == 1;
 }
 
+bool is_interface_address(const std::string& text) {
+  const size_t slash = text.find('/');
+  if (slash == std::string::npos) return false;
+  in6_addr buffer;
+  const std::string address = text.substr(0, slash);
+  const bool v4 = inet_pton(AF_INET, address.c_str(), &buffer) == 1;
+  const std::optional<int64_t> prefix = number_with_unit(text.substr(slash + 1), no_units);
+  return (v4 || inet_pton(AF_INET6, address.c_str(), &buffer) == 1) && prefix && *prefix >= 0 &&
+         *prefix <= (v4 ? 32 : 128);
+}
+
 // Rules of single keys that no type expresses: why the value is not accepted, or nothing.
 std::string special_complaint(std::string_view name, const std::vector<std::string>& values) {
   const std::string& text = values.empty() ? std::string() : values[0];
   if (name == "data_directory" && text.empty()) return "must not be empty";
   if ((name == "listen" || name == "admin_listen") && !is_address(text))
     return "must be an IPv4 or IPv6 address of this machine, or \"::\" or \"0.0.0.0\" for all of them";
+  if (name == "dpdk.addresses" && !std::ranges::all_of(values, is_interface_address))
+    return "must be addresses with their prefix, such as 192.0.2.10/24 or 2001:db8::10/64";
   if (name == "cluster_id" && !text.empty() && !valid_cluster_id(text))
     return "must be 1 to 64 characters of a-z, A-Z, 0-9, '-', '_' and '.'";
   if (name == "segment_bytes") {
@@ -178,14 +191,19 @@ struct Reader {
   }
 
   void check_together() {
+    const std::string place = source.empty() ? "--set" : source;
+    if (config.network == "dpdk" && config.dpdk_device.empty())
+      fail(place, "network is \"dpdk\", so dpdk.device must name a port");
+    if (config.network == "dpdk" && config.dpdk_addresses.empty())
+      fail(place, "network is \"dpdk\", so dpdk.addresses must say which addresses the port has");
+    if (config.dpdk_addresses.size() > 16) fail(place, "dpdk.addresses: at most 16 addresses");
     const int64_t arena = config.memory_arena_bytes;
     const auto share = [&](int64_t bytes, int64_t otherwise) { return bytes == 0 ? otherwise : bytes; };
     const int64_t used = share(config.memory_receive_bytes, arena / 8 * 3) +
                          share(config.memory_resident_bytes, arena / 4) + share(config.memory_send_bytes, arena / 16);
     if (used > arena / 8 * 7)
-      fail(source.empty() ? "--set" : source, "memory.receive_bytes, memory.resident_bytes and memory.send_bytes are " +
-                                                  bytes_text(used) + " together; of memory.arena_bytes (" +
-                                                  bytes_text(arena) + ") at least one eighth must be left");
+      fail(place, "memory.receive_bytes, memory.resident_bytes and memory.send_bytes are " + bytes_text(used) +
+                      " together; of memory.arena_bytes (" + bytes_text(arena) + ") at least one eighth must be left");
   }
 };
 

@@ -22,6 +22,17 @@ struct Config {
   std::vector<std::string> cores;
   std::string poll;
 
+  std::string network;
+  std::string dpdk_device;
+  std::vector<std::string> dpdk_addresses;
+  int64_t dpdk_mtu = 0;
+  int64_t dpdk_header_bytes = 0;
+  int64_t dpdk_receive_descriptors = 0;
+  int64_t dpdk_transmit_descriptors = 0;
+  std::string dpdk_steering;
+  std::string dpdk_interrupts;
+  std::string dpdk_iova;
+
   std::string listen;
   int64_t port = 0;
   std::vector<std::string> advertised;

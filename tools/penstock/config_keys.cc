@@ -27,8 +27,46 @@ const ConfigKey keys[] = {
      "which takes the whole core and saves the time of waking up.",
      &Config::poll},
 
+    {"network", ConfigType::choice, "kernel", 0, 0, "kernel dpdk",
+     "Who does TCP for Kafka clients: \"kernel\", through sockets; \"dpdk\", Penstock itself over a network port it "
+     "has "
+     "to itself (see the keys below).",
+     &Config::network},
+    {"dpdk.device", ConfigType::text, "", 0, 0, "",
+     "The port: a PCI address such as \"0000:3b:00.0\", bound to vfio-pci, or a virtual device as DPDK writes it, such "
+     "as \"net_tap0,iface=tap0\".",
+     &Config::dpdk_device},
+    {"dpdk.addresses", ConfigType::list, "", 0, 0, "",
+     "The port's own addresses with their prefix, IPv4 and IPv6: [\"192.0.2.10/24\", \"2001:db8::10/64\"]. All lanes "
+     "share them. Clients must be on the same link or behind a router that is.",
+     &Config::dpdk_addresses},
+    {"dpdk.mtu", ConfigType::integer, "1500", 1280, 65521, "",
+     "The largest IP packet the port takes. More is better: from 4180 on, full segments end where the drive can join "
+     "them.",
+     &Config::dpdk_mtu},
+    {"dpdk.header_bytes", ConfigType::integer, "66", 54, 90, "",
+     "What most frames with payload have in front of it; buffers are placed so that such payload lies where the drive "
+     "can take it. 66: Ethernet, IPv4 and TCP with timestamps; 86: the same with IPv6; 54: without timestamps.",
+     &Config::dpdk_header_bytes},
+    {"dpdk.receive_descriptors", ConfigType::integer, "0", 0, 32768, "",
+     "Of each queue. 0: 1024, on a tap device 4, as the port allows.", &Config::dpdk_receive_descriptors},
+    {"dpdk.transmit_descriptors", ConfigType::integer, "0", 0, 32768, "", "Likewise.",
+     &Config::dpdk_transmit_descriptors},
+    {"dpdk.steering", ConfigType::choice, "auto", 0, 0, "auto hand_over",
+     "How frames find their lane: \"auto\" is the best the port has (flow rules, RSS by destination port, a program of "
+     "a tap device); \"hand_over\" leaves it to the lanes, which copy frames to each other, and is for comparison.",
+     &Config::dpdk_steering},
+    {"dpdk.interrupts", ConfigType::choice, "auto", 0, 0, "auto off",
+     "How a lane without work learns of frames: by interrupts where the port has them, else by looking again after 50 "
+     "us "
+     "to 1 ms. Without meaning when poll is \"busy\".",
+     &Config::dpdk_interrupts},
+    {"dpdk.iova", ConfigType::choice, "auto", 0, 0, "auto va pa",
+     "What the port takes for addresses: virtual ones, through an IOMMU, or physical ones.", &Config::dpdk_iova},
+
     {"listen", ConfigType::text, "::", 0, 0, "",
-     "The local address for Kafka clients. \"::\" is every address, IPv4 and IPv6; \"0.0.0.0\" every IPv4 address.",
+     "The local address for Kafka clients. \"::\" is every address, IPv4 and IPv6; \"0.0.0.0\" every IPv4 address. "
+     "Without meaning when network is \"dpdk\".",
      &Config::listen},
     {"port", ConfigType::integer, "9092", 1, 65535, "",
      "The port of lane 0; lane i listens on port + i. Clients need only one of them to begin.", &Config::port},

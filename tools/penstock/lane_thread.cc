@@ -7,16 +7,15 @@
 #include <utility>
 
 #include "dataplane/lane.h"
-#include "drivers/kernel/kernel_streams.h"
 #include "drivers/uring/lane_directory.h"
 #include "drivers/uring/uring_drive.h"
 #include "storage/log.h"
+#include "tools/penstock/dpdk_world.h"
+#include "tools/penstock/kernel_world.h"
 #include "tools/penstock/operator_log.h"
 
 namespace penstock {
 namespace {
-
-using KernelLane = Lane<KernelStreams, UringDrive>;
 
 Nanoseconds clock_ns(clockid_t clock) {
   timespec time;
@@ -26,23 +25,31 @@ Nanoseconds clock_ns(clockid_t clock) {
 Nanoseconds monotonic_now() { return clock_ns(CLOCK_MONOTONIC); }
 Milliseconds wall_clock_ms() { return clock_ns(CLOCK_REALTIME) / millisecond_ns; }
 
+// A world is what brings a lane its streams: kernel sockets, or our own TCP over a port. It has
+//   Streams                the concept
+//   create(...), report()  once there are an arena, a ring and a table of buffers
+//   limit(config)          what its memory allows of connections and requests
+//   count(), rest(...)     after each turn: what is to be counted; sleeps if there is nothing to do
+//   take_back(), close()   at the end
+
 // All of a lane but its arena and ring. Members are destroyed in the opposite order, which is the right one: the lane
 // before its streams, those before the log's buffers.
+template <class World>
 struct Devices {
   BufferTable buffers;
-  BufferAllocator receive_buffers, send_buffers, log_buffers;
+  BufferAllocator send_buffers, log_buffers;
   PiecePool pieces;
   std::unique_ptr<UringDrive> drive;
   std::unique_ptr<Log> log;
-  std::unique_ptr<KernelStreams> streams;
-  std::optional<KernelLane> lane;
+  World world;
+  std::optional<Lane<typename World::Streams, UringDrive>> lane;
 
-  Devices(const MemoryPlan& plan, uint32_t unit_count, size_t piece_chunks)
+  Devices(LaneSetup& setup, uint32_t unit_count, size_t piece_chunks)
       : buffers(unit_count),
-        receive_buffers(0, plan.receive_units()),
-        send_buffers(plan.receive_units(), plan.send_units()),
-        log_buffers(plan.receive_units() + plan.send_units(), plan.log_units()),
-        pieces(piece_chunks) {}
+        send_buffers(setup.memory.receive_units(), setup.memory.send_units()),
+        log_buffers(setup.memory.receive_units() + setup.memory.send_units(), setup.memory.log_units()),
+        pieces(piece_chunks),
+        world(setup) {}
 };
 
 std::expected<void, std::string> map_memory(LaneSetup& setup) {
@@ -58,7 +65,8 @@ std::expected<void, std::string> map_memory(LaneSetup& setup) {
   return {};
 }
 
-std::expected<void, std::string> open_log(LaneSetup& setup, Devices& devices) {
+template <class World>
+std::expected<void, std::string> open_log(LaneSetup& setup, Devices<World>& devices) {
   auto directory = LaneDirectory::open(setup.directory, DirectoryAccess::own);
   if (!directory) return std::unexpected(directory.error());
   auto drive = UringDrive::create(*setup.ring, setup.arena->arena(), std::move(*directory), setup.units,
@@ -78,60 +86,52 @@ std::expected<void, std::string> open_log(LaneSetup& setup, Devices& devices) {
   return {};
 }
 
-std::expected<void, std::string> listen(LaneSetup& setup, Devices& devices) {
-  auto streams = KernelStreams::create(
-      *setup.ring, setup.arena->arena(), devices.buffers, devices.receive_buffers,
-      {.listen = setup.listen,
-       .streams_max = setup.connections_max,
-       .small_buffers = setup.memory.small_buffer_count,
-       .warn = [lane = setup.place.lane](std::string_view line) { spdlog::warn("lane {}: {}", lane, line); }});
-  if (!streams) return std::unexpected(streams.error());
-  devices.streams = std::move(*streams);
-  devices.lane.emplace(BrokerConfig{.lane = setup.place.lane,
-                                    .connections_max = setup.connections_max,
-                                    .receive_bytes = setup.memory.reservation_bytes(),
-                                    .request_bytes_max = setup.memory.request_bytes_max,
-                                    .send_bytes = setup.memory.send_bytes,
-                                    .idle_max_ns = setup.idle_max_ns,
-                                    .stall_max_ns = setup.stall_max_ns},
+template <class World>
+std::expected<void, std::string> listen(LaneSetup& setup, Devices<World>& devices) {
+  if (auto done = devices.world.create(devices.buffers, devices.send_buffers); !done)
+    return std::unexpected(done.error());
+  BrokerConfig config{.lane = setup.place.lane,
+                      .send_bytes = setup.memory.send_bytes,
+                      .idle_max_ns = setup.idle_max_ns,
+                      .stall_max_ns = setup.stall_max_ns};
+  devices.world.limit(config);
+  devices.lane.emplace(config,
                        LaneMemory{.arena = setup.arena->arena(),
                                   .buffers = &devices.buffers,
                                   .log_buffers = &devices.log_buffers,
                                   .send_buffers = &devices.send_buffers,
                                   .pieces = &devices.pieces},
-                       *devices.streams, *devices.drive, *devices.log, setup.mailboxes->to_lane,
+                       devices.world.streams(), *devices.drive, *devices.log, setup.mailboxes->to_lane,
                        setup.mailboxes->to_control, *setup.metrics);
   return {};
 }
 
-std::expected<std::unique_ptr<Devices>, std::string> build(LaneSetup& setup) {
+template <class World>
+std::expected<std::unique_ptr<Devices<World>>, std::string> build(LaneSetup& setup) {
   if (auto done = map_memory(setup); !done) return std::unexpected(done.error());
   const uint32_t unit_count = setup.arena->arena().unit_count();
   // At most a piece for each unit is in requests and responses; each connection's list may hold a chunk it has not
   // filled, in either direction.
   const size_t piece_chunks = unit_count / PieceChunk::capacity + 2 * size_t{setup.connections_max} + unit_count;
-  auto devices = std::make_unique<Devices>(setup.memory, unit_count, piece_chunks);
+  auto devices = std::make_unique<Devices<World>>(setup, unit_count, piece_chunks);
   if (auto done = open_log(setup, *devices); !done) return std::unexpected(done.error());
   if (auto done = listen(setup, *devices); !done) return std::unexpected(done.error());
   return devices;
 }
 
-void turn(LaneSetup& setup, Devices& devices) {
-  Ring& ring = *setup.ring;
+template <class World>
+void turn(Devices<World>& devices) {
   while (!devices.lane->stopped()) {
     const Nanoseconds now = monotonic_now();
     const Polled polled = devices.lane->poll(now, wall_clock_ms());
-    if (polled.work > 0 || setup.busy_poll) {
-      ring.poll();
-    } else {
-      setup.metrics->idle_waits.add(1);
-      ring.wait(now, polled.next);
-    }
+    devices.world.count();
+    devices.world.rest(now, polled);
   }
 }
 
 // A spare segment may still be being written; the drive may go when that is done, and takes nothing more on.
-void finish_drive(LaneSetup& setup, Devices& devices) {
+template <class World>
+void finish_drive(LaneSetup& setup, Devices<World>& devices) {
   while (devices.drive->in_flight() > 0) {
     const Nanoseconds now = monotonic_now();
     const uint32_t done =
@@ -140,29 +140,39 @@ void finish_drive(LaneSetup& setup, Devices& devices) {
   }
 }
 
-}  // namespace
-
-void run_lane(LaneSetup& setup) {
-  pthread_setname_np(pthread_self(), ("lane-" + std::to_string(setup.place.lane)).c_str());
+template <class World>
+void run(LaneSetup& setup) {
   const bool pinned = pin_this_thread(setup.place.processor);  // before memory is touched
-
-  auto devices = build(setup);
+  auto devices = build<World>(setup);
   if (!devices)
     return setup.built(std::unexpected("lane " + std::to_string(setup.place.lane) + ": " + devices.error()));
   std::string report = setup.arena->describe() + "; " + setup.ring->describe();
   if (!pinned) report += "; could not be pinned to its core";
+  if (const std::string more = (*devices)->world.report(); !more.empty()) report += "\n" + more;
   if (const std::string recovery = (*devices)->log->recovery_report(); !recovery.empty()) report += "\n" + recovery;
   setup.built(std::move(report));
 
   if (setup.wait_for_word()) {
-    turn(setup, **devices);
+    turn(**devices);
     finish_drive(setup, **devices);
+    setup.done();
+    (*devices)->world.take_back();
     (*devices)->lane->release_all();
   }
   (*devices)->lane.reset();
-  (*devices)->streams.reset();
+  (*devices)->world.close();
   const std::string leaks = (*devices)->buffers.leak_report();
   if (!leaks.empty()) spdlog::error("lane {}: buffers still held at the end: {}", setup.place.lane, leaks);
+}
+
+}  // namespace
+
+void run_lane(LaneSetup& setup) {
+  pthread_setname_np(pthread_self(), ("lane-" + std::to_string(setup.place.lane)).c_str());
+  if (setup.port != nullptr)
+    run<DpdkWorld>(setup);
+  else
+    run<KernelWorld>(setup);
 }
 
 // ------------------------------------------------------------------------------------------- main and lane meet here
@@ -183,6 +193,18 @@ bool LaneSetup::wait_for_word() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return word_ != Word::none; });
   return word_ == Word::go;
+}
+
+void LaneSetup::done() {
+  std::unique_lock lock(mutex_);
+  done_ = true;
+  changed_.notify_all();
+  changed_.wait(lock, [&] { return word_ != Word::go; });
+}
+
+void LaneSetup::wait_until_done() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return done_; });
 }
 
 void LaneSetup::give_word(Word word) {

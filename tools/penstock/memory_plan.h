@@ -33,4 +33,18 @@ struct MemoryPlan {
 MemoryPlan plan_memory(uint64_t arena_bytes, uint64_t receive_bytes, uint64_t resident_bytes, uint64_t send_bytes,
                        uint64_t request_bytes_max);
 
+// The receive region when frames are received into it, of buffers as large as a frame:
+//
+//   | headers to be sent | a pool of buffers ...                                                        |
+//                          one for each connection, a reserve, what the port and other lanes hold, the rest: requests
+struct FramePlan {
+  uint32_t header_units = 0;
+  uint32_t brief_bytes = 0;  // payload shorter than this is copied together, so that it fills buffers
+  uint32_t connections_max = 0;
+  uint64_t reservation_bytes = 0;
+  uint64_t request_bytes_max = 0;
+};
+
+FramePlan plan_frames(const MemoryPlan& plan, uint32_t buffer_units, uint32_t descriptors, uint32_t connections_max);
+
 }  // namespace penstock

@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "dataplane/kafka/api.h"
+#include "dataplane/net/counters.h"
 
 namespace penstock {
 namespace {
@@ -110,13 +111,124 @@ void add_produce_latency(std::string& page, Lanes lanes) {
   }
 }
 
+struct NetworkMetric {
+  const char* name;
+  const char* type;
+  const char* help;
+  Counter NetworkMetrics::* value;
+};
+
+constexpr NetworkMetric network_metrics[] = {
+    {"penstock_frames_received_total", "counter", "Frames the lane's queue received.",
+     &NetworkMetrics::frames_received},
+    {"penstock_frame_bytes_received_total", "counter", "Their bytes, from the Ethernet header on.",
+     &NetworkMetrics::frame_bytes_received},
+    {"penstock_frames_sent_total", "counter", "Frames sent.", &NetworkMetrics::frames_sent},
+    {"penstock_frame_bytes_sent_total", "counter", "Their bytes.", &NetworkMetrics::frame_bytes_sent},
+    {"penstock_payload_bytes_sent_copied_total", "counter", "Of them, payload that was copied in order to be sent.",
+     &NetworkMetrics::payload_bytes_sent_copied},
+    {"penstock_frames_handed_out_total", "counter", "Frames of other lanes that arrived here and were copied to them.",
+     &NetworkMetrics::frames_handed_out},
+    {"penstock_frames_handed_in_total", "counter", "Frames of this lane that arrived at others.",
+     &NetworkMetrics::frames_handed_in},
+    {"penstock_payload_frames_total", "counter", "Frames with payload.", &NetworkMetrics::payload_frames},
+    {"penstock_payload_frames_aligned_total", "counter",
+     "Of them, those whose payload lay where the drive can take it (dpdk.header_bytes was right).",
+     &NetworkMetrics::payload_frames_aligned},
+    {"penstock_frame_cycles_total", "counter",
+     "Cycles of the turns that received frames, with all they caused. Divided by frames received: cycles for a frame.",
+     &NetworkMetrics::frame_cycles},
+    {"penstock_frame_buffers_held", "gauge", "Receive buffers in use now.", &NetworkMetrics::buffers_held},
+};
+
+struct TcpMetric {
+  const char* name;
+  const char* help;
+  TcpCount count;
+};
+
+constexpr TcpMetric tcp_metrics[] = {
+    {"penstock_tcp_segments_retransmitted_total", "Segments sent again.", TcpCount::segments_retransmitted},
+    {"penstock_tcp_retransmission_timeouts_total", "Timeouts after which segments were sent again.",
+     TcpCount::retransmission_timeouts},
+    {"penstock_tcp_segments_out_of_order_total", "Segments that arrived before one they follow.",
+     TcpCount::segments_out_of_order},
+    {"penstock_tcp_segments_fast_path_total", "Segments that were the next in order and nothing else.",
+     TcpCount::segments_fast_path},
+    {"penstock_tcp_bytes_copied_total", "Bytes of short segments, copied together.", TcpCount::bytes_copied},
+    {"penstock_tcp_syn_cookies_sent_total", "SYNs answered without keeping anything.", TcpCount::syn_cookies_sent},
+    {"penstock_tcp_syn_cookies_accepted_total", "Connections opened by such an answer coming back.",
+     TcpCount::syn_cookies_accepted},
+    {"penstock_tcp_resets_sent_total", "RST sent.", TcpCount::rst_sent},
+    {"penstock_tcp_transmit_waits_total", "Times there was no memory or no room at the port to send.",
+     TcpCount::transmit_memory_waits},
+    {"penstock_address_conflicts_total", "Times another host claimed one of the node's addresses.",
+     TcpCount::address_conflicts},
+};
+static_assert(static_cast<size_t>(TcpCount::count) <= tcp_count_slots);
+
+void add_sample(std::string& page, const char* name, size_t lane, uint64_t value) {
+  fmt::format_to(std::back_inserter(page), "{}{{lane=\"{}\"}} {}\n", name, lane, value);
+}
+
+void add_network(std::string& page, Lanes lanes) {
+  for (const NetworkMetric& metric : network_metrics) {
+    head(page, metric.name, metric.type, metric.help);
+    for (size_t lane = 0; lane < lanes.size(); ++lane)
+      add_sample(page, metric.name, lane, (lanes[lane]->network.*metric.value).get());
+  }
+  for (const TcpMetric& metric : tcp_metrics) {
+    head(page, metric.name, "counter", metric.help);
+    for (size_t lane = 0; lane < lanes.size(); ++lane)
+      add_sample(page, metric.name, lane, lanes[lane]->network.tcp[static_cast<size_t>(metric.count)].get());
+  }
+}
+
+// Every reason a frame did not reach a connection, those that occurred.
+void add_drops(std::string& page, Lanes lanes) {
+  constexpr const char* name = "penstock_frames_dropped_total";
+  constexpr std::string_view prefix = "drop_";
+  head(page, name, "counter", "Frames and segments dropped, by reason; each is sent again if somebody misses it.");
+  for (size_t lane = 0; lane < lanes.size(); ++lane) {
+    const NetworkMetrics& network = lanes[lane]->network;
+    const auto add = [&](std::string_view reason, uint64_t count) {
+      if (count > 0)
+        fmt::format_to(std::back_inserter(page), "{}{{lane=\"{}\",reason=\"{}\"}} {}\n", name, lane, reason, count);
+    };
+    add("memory", network.frames_dropped_memory.get());
+    add("hand_over", network.frames_dropped_hand_over.get());
+    add("send", network.frames_dropped_send.get());
+    for (size_t slot = 0; slot < static_cast<size_t>(TcpCount::count); ++slot) {
+      const std::string_view reason = to_string(static_cast<TcpCount>(slot));
+      if (reason.starts_with(prefix)) add(reason.substr(prefix.size()), network.tcp[slot].get());
+    }
+  }
+}
+
+void add_port(std::string& page, const PortCounts& port) {
+  const auto add = [&](const char* name, const char* type, const char* help, uint64_t value) {
+    head(page, name, type, help);
+    fmt::format_to(std::back_inserter(page), "{} {}\n", name, value);
+  };
+  add("penstock_port_missed_total", "counter", "Frames the port dropped because a receive ring was full.", port.missed);
+  add("penstock_port_no_buffer_total", "counter", "Times the port found no receive buffer.", port.no_buffer);
+  add("penstock_port_receive_errors_total", "counter", "Frames the port received broken.", port.receive_errors);
+  add("penstock_port_transmit_errors_total", "counter", "Frames the port could not send.", port.transmit_errors);
+  add("penstock_port_link_up", "gauge", "Whether the link is up.", port.link_up ? 1 : 0);
+}
+
 }  // namespace
 
-std::string metrics_page(Lanes lanes) {
+std::string metrics_page(Lanes lanes, const PortCounts* port) {
   std::string page;
   for (const Metric& metric : metrics) add_plain(page, lanes, metric);
   add_errors(page, lanes);
   add_produce_latency(page, lanes);
+  if (port != nullptr) {
+    add_network(page, lanes);
+    add_drops(page, lanes);
+    add_port(page, *port);
+  }
   return page;
 }
 

@@ -8,6 +8,13 @@
 
 namespace penstock {
 
-std::string metrics_page(std::span<const LaneMetrics* const> lanes);
+// What a port counts that no lane does.
+struct PortCounts {
+  uint64_t missed = 0, no_buffer = 0, receive_errors = 0, transmit_errors = 0;
+  bool link_up = false;
+};
+
+// `port`: nullptr when there is none.
+std::string metrics_page(std::span<const LaneMetrics* const> lanes, const PortCounts* port = nullptr);
 
 }  // namespace penstock

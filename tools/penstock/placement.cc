@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
+#include <fstream>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -96,6 +98,24 @@ std::expected<Machine, std::string> read_machine() {
   if (machine.processors.empty()) return std::unexpected("this process may use no core at all");
   std::ranges::sort(machine.processors, {}, [](const Processor& p) { return std::pair(p.core, p.number); });
   return machine;
+}
+
+Machine of_node(const Machine& machine, uint32_t numa_node) {
+  Machine part;
+  std::ranges::copy_if(machine.processors, std::back_inserter(part.processors),
+                       [&](const Processor& processor) { return processor.numa_node == numa_node; });
+  return part.processors.empty() ? machine : part;
+}
+
+std::optional<uint32_t> numa_node_of_drive(const std::string& device) {
+  std::error_code error;
+  std::filesystem::path path = std::filesystem::canonical("/sys/class/block/" + device, error);
+  // The nearest that says so: the disk, its controller, the controller's slot.
+  for (; !error && path != path.root_path() && path != "/sys"; path = path.parent_path()) {
+    std::ifstream file(path / "numa_node");
+    if (int node = -1; file >> node) return node < 0 ? std::nullopt : std::optional<uint32_t>(node);
+  }
+  return std::nullopt;
 }
 
 std::expected<std::vector<LanePlace>, std::string> place_lanes(const Machine& machine, uint32_t lane_count,

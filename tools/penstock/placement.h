@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,12 @@ struct LanePlace {
   uint32_t numa_node = 0;
   bool operator==(const LanePlace&) const = default;
 };
+
+// What of the machine is on this node; all of it when the node has no processor that may be used.
+Machine of_node(const Machine& machine, uint32_t numa_node);
+
+// The node a block device ("nvme0n1") hangs on; nothing when it does not say or has none.
+std::optional<uint32_t> numa_node_of_drive(const std::string& device);
 
 // `cores`: the configuration's list: "auto", or numbers and ranges ("3", "8-11"). The error is for the operator.
 std::expected<std::vector<LanePlace>, std::string> place_lanes(const Machine& machine, uint32_t lane_count,

@@ -1,6 +1,6 @@
 // The node, in the order of its start:
 //
-//   limits, data directory, catalog, placement, drive units
+//   limits, data directory, the network port if there is one, placement, catalog, drive units
 //   lanes build themselves, all at the same time (recovery), and report
 //   the control thread brings them the first view; admin HTTP says ready when all have applied it
 //   a signal: lanes drain and answer what is under way, and everything ends in the opposite order
@@ -13,8 +13,11 @@
 #include <atomic>
 #include <ctime>
 #include <deque>
+#include <fstream>
 #include <thread>
 
+#include "drivers/dpdk/eal.h"
+#include "drivers/dpdk/port.h"
 #include "drivers/sqlite/catalog_store.h"
 #include "drivers/uring/drive_units.h"
 #include "tools/penstock/admin_server.h"
@@ -57,6 +60,14 @@ Nanoseconds monotonic_now() {
   return time.tv_sec * second_ns + time.tv_nsec;
 }
 
+// Two megabytes each.
+uint64_t huge_pages_free() {
+  std::ifstream file("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
+  uint64_t count = 0;
+  file >> count;
+  return count;
+}
+
 HugePages huge_pages(const std::string& setting) {
   return setting == "on" ? HugePages::required : setting == "off" ? HugePages::never : HugePages::preferred;
 }
@@ -71,22 +82,28 @@ class Node {
 
  private:
   Result<void> open_data_directory();
+  Result<void> open_port();
+  Result<void> place();
   Result<void> open_catalog();
   Result<void> measure_drive();
   Result<void> start_lanes();
+  Result<void> start_port();
   Result<void> start_admin();
   void set_up_lane(uint32_t lane, LaneSetup& setup);
   std::optional<std::string> not_ready() const;
+  std::optional<PortCounts> port_counts();
   int stop();
 
   const Config& config_;
   StopSignals signals_;  // before any thread
+  Machine machine_;
   std::vector<LanePlace> places_;
   MemoryPlan memory_;
   DriveUnits units_;
   LineLimit control_lines_;
   std::optional<DataDirectory> directory_;
   std::unique_ptr<SqliteCatalogStore> store_;
+  std::unique_ptr<Port> port_;
   std::deque<LaneMailboxes> mailboxes_;
   std::deque<LaneMetrics> metrics_;
   std::deque<LaneSetup> lanes_;
@@ -95,6 +112,7 @@ class Node {
   std::unique_ptr<AdminServer> admin_;
   std::atomic<bool> view_applied_{false};  // the first one, by every lane
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> port_ready_{false};
 
   uint32_t lane_count() const { return directory_->format().lane_count; }
 };
@@ -106,6 +124,8 @@ Result<void> Node::start() {
   // The admin port comes first, so that readiness can be asked for while logs are being recovered.
   if (auto done = open_data_directory(); !done) return done;
   if (auto done = start_admin(); !done) return done;
+  if (auto done = open_port(); !done) return done;
+  if (auto done = place(); !done) return done;
   if (auto done = open_catalog(); !done) return done;
   if (auto done = measure_drive(); !done) return done;
   return start_lanes();
@@ -114,6 +134,7 @@ Result<void> Node::start() {
 Result<void> Node::open_data_directory() {
   const std::expected<Machine, std::string> machine = read_machine();
   if (!machine) return cannot_start(machine.error());
+  machine_ = *machine;
   auto directory = DataDirectory::open(
       config_.data_directory, {.lane_count = static_cast<uint32_t>(config_.lanes),
                                .segment_bytes = static_cast<uint64_t>(config_.segment_bytes),
@@ -126,10 +147,70 @@ Result<void> Node::open_data_directory() {
 
   if (auto ports = check_ports(config_.port, config_.admin_port, lane_count()); !ports)
     return does_not_fit(ports.error());
-  auto places = place_lanes(*machine, lane_count(), config_.cores);
+  return {};
+}
+
+Result<void> Node::open_port() {
+  if (config_.network != "dpdk") return {};
+  constexpr uint64_t huge_pages_of_dpdk = 64;  // for its own tables
+  const auto log = [](DpdkLog level, std::string_view line) {
+    constexpr spdlog::level::level_enum levels[] = {spdlog::level::debug, spdlog::level::info, spdlog::level::warn,
+                                                    spdlog::level::err};
+    spdlog::log(levels[static_cast<size_t>(level)], "DPDK: {}", line);
+  };
+  const DpdkLog level = config_.log_level == "debug"  ? DpdkLog::debug
+                        : config_.log_level == "info" ? DpdkLog::info
+                        : config_.log_level == "warn" ? DpdkLog::warn
+                                                      : DpdkLog::error;
+  const bool huge =
+      config_.hugepages == "on" || (config_.hugepages == "auto" && huge_pages_free() >= huge_pages_of_dpdk);
+  auto started = start_eal({.device = config_.dpdk_device,
+                            .huge_pages = huge,
+                            .iova = config_.dpdk_iova,
+                            .lane_count = lane_count(),
+                            .log_level = level,
+                            .log = log});
+  if (!started) return cannot_start(started.error());
+  spdlog::info("{}", *started);
+
+  PortConfig wanted{.device = config_.dpdk_device,
+                    .lanes = {static_cast<uint16_t>(config_.port), lane_count()},
+                    .mtu_bytes = static_cast<uint32_t>(config_.dpdk_mtu),
+                    .header_bytes = static_cast<uint32_t>(config_.dpdk_header_bytes),
+                    .receive_descriptors = static_cast<uint32_t>(config_.dpdk_receive_descriptors),
+                    .transmit_descriptors = static_cast<uint32_t>(config_.dpdk_transmit_descriptors),
+                    .interrupts = config_.dpdk_interrupts == "auto" && config_.poll == "wait",
+                    .steer = config_.dpdk_steering == "auto",
+                    .ipv4 = false,
+                    .ipv6 = false,
+                    .log = [](std::string_view line) { spdlog::info("port: {}", line); },
+                    .warn = [](std::string_view line) { spdlog::warn("port: {}", line); }};
+  for (const std::string& each : config_.dpdk_addresses)
+    (interface_address(each).address.is_v4() ? wanted.ipv4 : wanted.ipv6) = true;
+  auto port = Port::open(wanted);
+  if (!port) return cannot_start(port.error());
+  port_ = std::move(*port);
+  return {};
+}
+
+Result<void> Node::place() {
+  const std::optional<unsigned> node = port_ ? port_->numa_node() : std::nullopt;
+  const bool choose = config_.cores.empty() || config_.cores == std::vector<std::string>{"auto"};
+  auto places = place_lanes(node && choose ? of_node(machine_, *node) : machine_, lane_count(), config_.cores);
   if (!places) return does_not_fit(places.error());
   places_ = std::move(*places);
   log_lines(placement_table(places_));
+  if (node) {
+    const auto facts = facts_of(directory_->path());
+    const auto drive_node = facts ? numa_node_of_drive(facts->device) : std::nullopt;
+    if (drive_node && *drive_node != *node)
+      spdlog::warn("the port is on node {}, the drive {} on node {}: every byte crosses between them", *node,
+                   facts->device, *drive_node);
+    for (const LanePlace& each : places_) {
+      if (each.numa_node != *node)
+        spdlog::warn("lane {} is on node {}, the port on node {}", each.lane, each.numa_node, *node);
+    }
+  }
 
   memory_ = plan_memory(
       static_cast<uint64_t>(config_.memory_arena_bytes), static_cast<uint64_t>(config_.memory_receive_bytes),
@@ -155,7 +236,8 @@ Result<void> Node::start_admin() {
                                        [this] {
                                          std::vector<const LaneMetrics*> lanes;
                                          for (const LaneMetrics& each : metrics_) lanes.push_back(&each);
-                                         return metrics_page(lanes);
+                                         const std::optional<PortCounts> port = port_counts();
+                                         return metrics_page(lanes, port ? &*port : nullptr);
                                        },
                                    .not_ready = [this] { return not_ready(); }});
   if (!admin) return cannot_start(admin.error());
@@ -173,6 +255,13 @@ std::optional<std::string> Node::not_ready() const {
     if (state == LogState::read_only) return "lane " + std::to_string(lane) + " is read-only";
   }
   return std::nullopt;
+}
+
+std::optional<PortCounts> Node::port_counts() {
+  if (!port_ready_) return std::nullopt;
+  const PortStatistics counted = port_->statistics();
+  return PortCounts{counted.missed, counted.no_buffer, counted.receive_errors, counted.transmit_errors,
+                    counted.link_up};
 }
 
 Result<void> Node::open_catalog() {
@@ -217,6 +306,13 @@ Result<void> Node::measure_drive() {
   if (!found) return cannot_start(found.error());
   units_ = found->units;
   log_lines(found->report);
+  if (port_) {
+    // On the seam where frames are long enough to be cut there, else where the drive takes an address.
+    constexpr uint32_t headers_max = 90;
+    const bool at_seam =
+        units_.seam > 0 && units_.seam <= arena_unit_bytes && config_.dpdk_mtu >= units_.seam + headers_max;
+    port_->place(at_seam ? units_.seam : std::clamp(units_.address_unit, 64u, arena_unit_bytes));
+  }
   return {};
 }
 
@@ -235,8 +331,17 @@ Result<void> Node::start_lanes() {
       failures += (failures.empty() ? "" : "\n") + report.error();
   }
   if (!failures.empty()) return cannot_start(failures);
+  if (auto done = start_port(); !done) return done;
   control_->start([this] { signals_.wake(); });
   for (LaneSetup& setup : lanes_) setup.go();
+  return {};
+}
+
+Result<void> Node::start_port() {
+  if (!port_) return {};
+  if (auto done = port_->start(); !done) return cannot_start(config_.dpdk_device + ": " + done.error());
+  log_lines(port_->table());
+  port_ready_ = true;
   return {};
 }
 
@@ -255,15 +360,22 @@ void Node::set_up_lane(uint32_t lane, LaneSetup& setup) {
   setup.idle_max_ns = config_.connections_max_idle_ms * millisecond_ns;
   setup.stall_max_ns = config_.request_stall_ms * millisecond_ns;
   setup.random_seed = kernel_random();
+  setup.random_seed_more = kernel_random();
   setup.mailboxes = &mailboxes_[lane];
   setup.metrics = &metrics_[lane];
+  setup.port = port_.get();
+  for (const std::string& each : config_.dpdk_addresses) setup.addresses.push_back(interface_address(each));
+  setup.wake_lane = [this](uint32_t other) { lanes_[other].ring->wake(); };
 }
 
 int Node::run() {
-  while (signals_.wait(-1) != StopSignals::Event::signal) {
+  constexpr int look_at_link_ms = 1000;
+  while (signals_.wait(port_ ? look_at_link_ms : -1) != StopSignals::Event::signal) {
+    if (port_) port_->watch_link();
     if (!view_applied_ && control_->settled()) {
       view_applied_ = true;
-      spdlog::info("Kafka clients are served on {} ports {} to {}", config_.listen, config_.port,
+      spdlog::info("Kafka clients are served on {} ports {} to {}",
+                   port_ ? fmt::format("{}", fmt::join(config_.dpdk_addresses, ", ")) : config_.listen, config_.port,
                    config_.port + lane_count() - 1);
     }
   }
@@ -287,6 +399,9 @@ int Node::stop() {
     // Threads are in the middle of things, so nothing is taken down in order: as in a crash, which loses nothing.
     _exit(1);
   }
+  for (LaneSetup& setup : lanes_) setup.wait_until_done();
+  if (port_) port_->stop();
+  for (LaneSetup& setup : lanes_) setup.take_down();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
   spdlog::info("stopped");

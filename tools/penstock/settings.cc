@@ -54,6 +54,15 @@ Endpoint endpoint_of(const std::string& address, uint16_t port) {
   return endpoint;
 }
 
+net::InterfaceAddress interface_address(const std::string& text) {
+  const size_t slash = text.find('/');
+  const Endpoint endpoint = endpoint_of(text.substr(0, slash), 0);
+  net::InterfaceAddress address{.address = net::IpAddress::from_v6(endpoint.address)};
+  if (slash != std::string::npos)
+    std::from_chars(text.data() + slash + 1, text.data() + text.size(), address.prefix_bits);
+  return address;
+}
+
 std::expected<std::vector<AdvertisedLane>, std::string> advertised_lanes(const std::vector<std::string>& advertised,
                                                                          uint16_t port, uint32_t lane_count) {
   const auto malformed = [](const std::string& text) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "dataplane/control/control.h"
+#include "dataplane/net/ip.h"
 #include "dataplane/streams.h"
 #include "tools/penstock/config.h"
 
@@ -14,6 +15,9 @@ namespace penstock {
 
 // An IPv4 or IPv6 address in text; checked when the configuration was read.
 Endpoint endpoint_of(const std::string& address, uint16_t port);
+
+// "192.0.2.10/24"; checked likewise.
+net::InterfaceAddress interface_address(const std::string& text);
 
 // What clients are told, by lane: from "", "host", "host:port", "[v6]:port" or one "host:port" per lane.
 std::expected<std::vector<AdvertisedLane>, std::string> advertised_lanes(const std::vector<std::string>& advertised,
