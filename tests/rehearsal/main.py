@@ -82,7 +82,8 @@ class Rehearsal:
             for mtu, drive in rounds:
                 machine.set_mtu(mtu)
                 self.serve("dpdk", machine, card, mtu, drive, [2, 3],
-                           {"network": "dpdk", "dpdk.device": CARD, "dpdk.addresses": [f"{GUEST}/24"], "dpdk.mtu": mtu})
+                           {"network": "dpdk", "dpdk.device": CARD, "dpdk.addresses": [f"{GUEST}/24"], "dpdk.mtu": mtu,
+                            "dpdk.receive_descriptors": 256, "dpdk.transmit_descriptors": 256})
             machine.power_off()
 
     def serve(self, world: str, machine: Machine, card: str, mtu: int, drive: str, cores: list[int],
