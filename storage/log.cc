@@ -26,6 +26,13 @@ Log::Impl::Recovered Log::Impl::read_files(const LogConfig& config, const DriveU
   return found;
 }
 
+// Slots whose header has to be zeroed come later.
+std::vector<SlotUse> Log::Impl::usable(const RecoveredLog& log) {
+  std::vector<SlotUse> slots = log.slots;
+  for (const SegmentSlot slot : log.void_slots) slots[slot.value] = SlotUse::keep;
+  return slots;
+}
+
 // The newest timestamp in what was written last.
 Milliseconds Log::Impl::newest_timestamp(const RecoveredLog& log) {
   for (auto segment = log.segments.rbegin(); segment != log.segments.rend(); ++segment) {
@@ -59,7 +66,7 @@ Log::Impl::Impl(const LogConfig& config, const DriveUnits& units, const LogMemor
       advanced(config.partitions_max),
       index(std::move(found.index)),
       producers(std::move(found.producers)),
-      writer(config, units, log_memory, end_of(found.log), found.log.slots, found.log.read_only, &statistics),
+      writer(config, units, log_memory, end_of(found.log), usable(found.log), found.log.read_only, &statistics),
       resident(units, log_memory.arena, log_memory.buffers, config.resident_bytes_max),
       reader(units, log_memory, config.read_bytes_max, &statistics),
       interval_ns(config.retention_interval_ns),
@@ -71,6 +78,7 @@ Log::Impl::Impl(const LogConfig& config, const DriveUnits& units, const LogMemor
     remember_slot(segment.number, segment.slot, segment.bytes != config.segment_bytes);
     indexed_segment = segment.number;
   }
+  for (const SegmentSlot slot : found.log.void_slots) writer.discard(slot);
   producers.durable_up_to(writer.durable());
 }
 

@@ -165,6 +165,7 @@ class Log {
   // Each log start is durable before it counts, and what is below is gone only then. `wall`: the time of day; see
   // RetentionClock. Without calls nothing expires.
   void retain(Nanoseconds now, Milliseconds wall);
+  void stop_retaining();
   // Kafka's DeleteRecords: the log starts at `before`, which is not beyond the durable end.
   Deleted delete_records(PartitionSlot slot, Offset before);
 

@@ -50,6 +50,7 @@ struct Log::Impl {
   static Recovered read_files(const LogConfig& config, const DriveUnits& units, SegmentFiles& files);
   Impl(const LogConfig& config, const DriveUnits& units, const LogMemory& memory, Recovered recovered);
   static LogEnd end_of(const RecoveredLog& log);
+  static std::vector<SlotUse> usable(const RecoveredLog& log);
   static Milliseconds newest_timestamp(const RecoveredLog& log);
 
   Partition* find(PartitionSlot slot) {
@@ -95,7 +96,8 @@ struct Log::Impl {
   LogReader reader;
 
   SegmentNumber indexed_segment{};  // the one that index entries are appended to
-  std::vector<LiveSegment> segments;  // oldest first
+  std::vector<LiveSegment> segments;  // oldest first; also those that a write error left empty
+  SegmentNumber newest_known{};       // the last that was added
   bool offered_read = false;        // the last request was the reader's
 
   // Retention goes in rounds over all partitions, a slice at a time:
@@ -111,6 +113,7 @@ struct Log::Impl {
     SegmentNumber floor{};     // segments below are wanted by nobody
     CommitSequence last_note{};
     Nanoseconds next_at = 0;   // of the next round
+    bool notes = true;         // can be written; else only what is durable already lets segments go
   } round;
   uint32_t slots_end = 0;  // partitions beyond were never opened
   bool knows_catalog = false;

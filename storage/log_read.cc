@@ -82,6 +82,7 @@ SegmentSlot Log::Impl::slot_of(SegmentNumber segment) const {
 
 void Log::Impl::remember_slot(SegmentNumber segment, SegmentSlot slot, bool anew) {
   segments.push_back({segment, slot, anew});
+  newest_known = segment;
   statistics.segments = segments.size();
 }
 

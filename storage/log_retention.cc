@@ -43,6 +43,8 @@ std::optional<CommitSequence> Log::Impl::note_log_start(PartitionSlot slot, Offs
   return commit;
 }
 
+void Log::stop_retaining() { impl_->knows_catalog = impl_->retains = false; }
+
 void Log::retain(Nanoseconds now, Milliseconds wall) {
   Impl& log = *impl_;
   Impl::Round& round = log.round;
@@ -51,13 +53,14 @@ void Log::retain(Nanoseconds now, Milliseconds wall) {
   log.retains = true;
   if (round.phase == Phase::resting && now < round.next_at) return;
   const Milliseconds time = log.clock.believe(now, wall);
-  if (!log.writer.healthy()) {
+  const bool notes = log.writer.healthy();
+  if (!notes && !log.writer.stuck_at_start()) {
     if (round.phase == Phase::resting) round.next_at = now + log.interval_ns;
     return;
   }
   switch (round.phase) {
     case Phase::resting:
-      round = {.phase = Phase::deciding, .floor = log.indexed_segment, .next_at = round.next_at};
+      round = {.phase = Phase::deciding, .floor = log.indexed_segment, .next_at = round.next_at, .notes = notes};
       [[fallthrough]];
     case Phase::deciding:
       if (!log.decide(time)) return;
@@ -98,13 +101,16 @@ void Log::Impl::weigh(Partition& partition, Milliseconds time) {
     // Records without a timestamp are as old as their neighbours.
     const Milliseconds timestamp =
         stretch->max_timestamp >= 0 ? stretch->max_timestamp : index.segment_max_timestamp(stretch->segment);
-    if (!has_expired(partition.retention, time, timestamp, behind)) {
+    if (!round.notes || !has_expired(partition.retention, time, timestamp, behind)) {
       round.floor = std::min(round.floor, stretch->segment);
       break;
     }
     start = stretch->end;
   }
   partition.start_wanted = start;
+  if (!round.notes && partition.newest_segment != SegmentNumber{}) {
+    round.floor = std::min(round.floor, partition.newest_segment);
+  }
 }
 
 // Sealed segments don't change, so their stretches are looked up once.

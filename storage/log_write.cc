@@ -91,6 +91,8 @@ void Log::completed(const DriveCompletion& done, Nanoseconds now) {
   const RequestTag tag = RequestTag::unpack(done.tag);
   if (tag.kind == RequestKind::read) return impl_->reader.completed(tag.index, done.result);
   impl_->writer.completed(tag, done.result, now);
+  const SegmentNumber newest = impl_->writer.newest_segment();
+  if (newest > impl_->newest_known) impl_->remember_slot(newest, impl_->writer.newest_slot(), false);
   impl_->take_durable();
   if (impl_->writer.settle()) impl_->undo_appended();
 }
@@ -128,7 +130,6 @@ void Log::Impl::take_durable() {
 void Log::Impl::index_commit(const LogWriter::Durable& durable) {
   if (durable.segment != indexed_segment) {
     index.begin_segment(durable.segment);
-    remember_slot(durable.segment, durable.slot, false);
     indexed_segment = durable.segment;
   }
   uint32_t ordinal = 0;

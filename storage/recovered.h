@@ -112,6 +112,7 @@ struct RecoveredLog {
   uint64_t term_highest = 0;
   std::vector<RecoveredSegment> segments;  // by number, oldest first; empty: a new log
   std::vector<SlotUse> slots;
+  std::vector<SegmentSlot> void_slots;  // unused, but with the header of a segment that does not count: zero it first
   std::vector<RecoveredPartition> partitions;  // by number
   std::vector<Found> findings;                 // all of them, in_order ones too
   std::vector<LostOffsets> lost;

@@ -345,7 +345,10 @@ void Recovery::leave_beside(const Candidate& candidate, Finding harmless) {
   const auto seen = commits_of(candidate);
   const bool counted = std::ranges::any_of(
       seen, [&](const SeenCommit& commit) { return commit.durable.value > candidate.header.predecessor_sequence; });
-  if (!counted) log_.slots[candidate.slot.value] = SlotUse::unused;
+  if (!counted) {
+    log_.slots[candidate.slot.value] = SlotUse::unused;
+    log_.void_slots.push_back(candidate.slot);
+  }
   found(counted ? Finding::segment_beside_counted : harmless, candidate);
 }
 

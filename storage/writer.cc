@@ -183,6 +183,10 @@ const DriveRequest* LogWriter::prepare_request(Nanoseconds now) {
 
 // Zeros over the header, durably: from then on nothing in the slot counts, and any of it may be overwritten.
 const DriveRequest* LogWriter::recycle_request(Nanoseconds now) {
+  if (!recycling_ && !void_slots_.empty()) {
+    recycling_ = Recycling{.slot = void_slots_.back(), .anew = true};
+    void_slots_.pop_back();
+  }
   if (!recycling_ || recycling_->in_flight || now < recycling_->not_before) return nullptr;
   recycle_vector_ = iovec{zeros_.data, units_.block};
   request_ = DriveRequest{.op = DriveOp::write,
@@ -438,7 +442,7 @@ void LogWriter::rewrite_on_fresh_segment() {
   mode_ = Mode::recovering;
   recover_until_ = open_ - 1;
   while (segments_.size() > 1) {
-    spares_.give_back(segments_.back().slot);
+    discard(segments_.back().slot);
     segments_.pop_back();
   }
   segments_.front().sealed = true;

@@ -72,9 +72,15 @@ class LogWriter {
   // The segment is no part of the log any more. Zeroes its header; then the slot is a spare, as it is or, `anew`, to be
   // prepared.
   void recycle(SegmentSlot slot, bool anew);
-  bool recycling() const { return recycling_.has_value(); }
+  // A segment that never was part of the log: the same, to be prepared. Before any that was.
+  void discard(SegmentSlot slot) { void_slots_.push_back(slot); }
+  bool recycling() const { return recycling_.has_value() || !void_slots_.empty(); }
   // Appends and notes can be written; segments may be released.
   bool healthy() const { return mode_ == Mode::writable && !failing_; }
+  // What was found is durable, but the drive has no slot to go on in: segments may be released, nothing can be noted.
+  bool stuck_at_start() const {
+    return mode_ == Mode::starting && !failing_ && !first_flush_wanted_ && !first_flush_ && spares_.drive_full();
+  }
   // The drive has refused to prepare a slot.
   bool short_of_space() const { return space_refused_ || spares_.drive_full(); }
 
@@ -97,6 +103,10 @@ class LogWriter {
   void durable_taken();
   // Goes on after a failure when nothing is in flight any more. True: gave up; all above durable() is undone.
   [[nodiscard]] bool settle();
+
+  // The newest segment whose header is durable, also if no commit in it ever is. 0: none yet.
+  SegmentNumber newest_segment() const { return segments_.front().number; }
+  SegmentSlot newest_slot() const { return segments_.front().slot; }
 
   uint64_t batch_bytes_max() const;
   CommitSequence durable() const { return taken_; }
@@ -181,6 +191,7 @@ class LogWriter {
     Nanoseconds not_before = 0;
   };
   std::optional<Recycling> recycling_;
+  std::vector<SegmentSlot> void_slots_;
   BoundedQueue<Segment> segments_;
   SegmentNumber segment_last_{};
   uint64_t placed_hash_ = disk::chain_start;

@@ -149,6 +149,7 @@ int64_t SimDrive::finish_write(Request& request) {
   }
   const auto result = static_cast<int64_t>(request.bytes.size());
   put(disk_.current.slots, slot, position, request.bytes);
+  supersede(slot, position, position + request.bytes.size());
   if (request.request.durable) {
     put(disk_.stable.slots, slot, position, request.bytes);
   } else {
@@ -156,6 +157,22 @@ int64_t SimDrive::finish_write(Request& request) {
   }
   ++writes_;
   return result;
+}
+
+// What was written before to [begin, end) never reaches stable storage any more.
+void SimDrive::supersede(uint32_t slot, uint64_t begin, uint64_t end) {
+  for (size_t i = 0; i < disk_.cached.size(); ++i) {
+    Volatile& older = disk_.cached[i];
+    const uint64_t from = older.position, to = from + older.bytes.size();
+    if (older.slot != slot || to <= begin || from >= end) continue;
+    if (to > end) {
+      Volatile behind = older;
+      behind.position = end;
+      behind.bytes.erase(behind.bytes.begin(), behind.bytes.begin() + static_cast<ptrdiff_t>(end - from));
+      disk_.cached.push_back(std::move(behind));
+    }
+    disk_.cached[i].bytes.resize(from < begin ? begin - from : 0);
+  }
 }
 
 int64_t SimDrive::finish_flush(const Request& request) {

@@ -4,7 +4,7 @@
 // it was asked to be or a flush covered it; a failed write may have left any of its sectors behind; what a failed flush
 // should have covered is never covered by a later one. And it holds the log to its side of the contract: alignment,
 // limits, no overlapping writes, and bytes that must not change: half of the vectors of a write are read when it is
-// submitted and half when it completes.
+// submitted and half when it completes. What lies in the cache is superseded by what is written later to the same place.
 //
 // crash() gives what survives a power loss: everything durable, and of everything else any subset of its 512-byte
 // sectors. kill() gives what a process that is killed leaves behind: a later start sees all of it, though much of it is
@@ -120,6 +120,7 @@ class SimDrive {
   int64_t finish_flush(const Request& request);
   int64_t finish_prepare(const Request& request);
   int64_t finish_read(const Request& request);
+  void supersede(uint32_t slot, uint64_t begin, uint64_t end);
   void check_write(const DriveRequest& request, uint64_t bytes) const;
   bool fails(DriveOp op, uint64_t one_in);
   bool happens(uint64_t one_in) { return one_in != 0 && random_.one_in(one_in); }

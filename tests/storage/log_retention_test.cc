@@ -316,6 +316,34 @@ TEST_F(LogRetention, AFullDriveComesBackWhenRecordsExpire) {
   stop();
 }
 
+// Every start needs a segment. When there is none, those go of which it is durable that nobody wants them.
+TEST_F(LogRetention, AFullDriveStartsOnWhatWasLetGoBefore) {
+  start();
+  fill_segments(4);
+  append(500, p1);
+  const Deleted deleted = log().delete_records(p0, log().partition(p0)->durable);
+  ASSERT_TRUE(world_->run([&] { return log().durable_commit() >= deleted.commit; }));
+  SimFiles files = world_->drive.crash(1);
+  // Only the slots that the log is in are left.
+  uint32_t used = 0;
+  for (uint32_t slot = 0; slot < files.slot_count(); ++slot) {
+    if (files.slots[slot][0] != std::byte{0}) used = slot + 1;
+  }
+  files.slots.resize(used);
+  drive_config_.slots_max = used;
+  world_.emplace(arena_, config_, drive_config_, std::move(files));
+  log().open_partition(p0, PartitionNumber(10), 0);
+  log().open_partition(p1, PartitionNumber(11), 0);
+  EXPECT_FALSE(world_->run([&] { return log().state() != LogState::starting || world_->now > 3 * second_ns; }) &&
+               log().state() != LogState::starting);
+  log().catalog_known();
+  ASSERT_TRUE(run([&] { return log().state() == LogState::writable; }));
+  EXPECT_GE(statistics().segments_released, 1u);
+  expect_from_log_start(p0);
+  expect_from_log_start(p1);
+  stop();
+}
+
 // What a former segment left in the slot is longer than the new one's commits, ends where they end, or is torn.
 TEST_F(LogRetention, FormerCommitsAreNeverTakenForNewOnes) {
   policy_[0] = {.bytes_max = 0};

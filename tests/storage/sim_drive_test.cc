@@ -116,6 +116,19 @@ TEST_F(SimDriveTest, FailedWriteLeavesAnySectors) {
   EXPECT_TRUE(none && some);
 }
 
+// As in a slot that is used again: what an older write left in the cache never comes back over a newer one.
+TEST_F(SimDriveTest, WhatIsWrittenLaterSupersedesTheCache) {
+  drive_->fail_next(DriveOp::write, 1);
+  run(write(1, 0, false));
+  EXPECT_EQ(run(write(2, 4096, false)), 4096);
+  EXPECT_EQ(run(write(3, 2048, true)), 4096);  // half of each
+  for (uint64_t seed = 0; seed < 50; ++seed) EXPECT_EQ(sectors(drive_->crash(seed), 3, 2048), 8);
+  EXPECT_EQ(run(DriveRequest{.op = DriveOp::flush, .slot = SegmentSlot(0)}), 0);
+  const SimFiles left = drive_->crash(1);
+  EXPECT_EQ(sectors(left, 3, 2048), 8);
+  EXPECT_EQ(sectors(left, 2, 6144), 4);
+}
+
 TEST_F(SimDriveTest, FullDriveRefusesNewSlotsOnly) {
   drive_->set_full(true);
   EXPECT_EQ(run(DriveRequest{.op = DriveOp::prepare, .slot = SegmentSlot(1)}), -ENOSPC);
