@@ -81,6 +81,7 @@ class Lane {
     }
     polled.work += drive_.poll(now, [&](const DriveCompletion& done) { log_.completed(done, now); });
     polled.work += streams_.poll(now, [&](const StreamEvent& event) { broker_.on_stream(event, now, wall_ms); });
+    broker_.stopping() ? log_.stop_retaining() : log_.retain(now, wall_ms);
     polled.work += submit(now);
     polled.work += broker_.work(now, wall_ms);
     polled.work += submit(now);  // a retried request may have appended
@@ -143,6 +144,12 @@ class Lane {
     metrics_.read_bytes.set(log.read_bytes);
     metrics_.reads.set(log.reads);
     metrics_.resident_hits.set(log.resident_hits);
+    metrics_.segments.set(log.segments);
+    metrics_.segments_released.set(log.segments_released);
+    metrics_.slots_recycled.set(log.slots_recycled);
+    metrics_.slots_prepared.set(log.slots_prepared);
+    metrics_.log_start_moves.set(log.log_start_moves);
+    metrics_.retention_moves.set(log.retention_moves);
     metrics_.inflight_bytes.set(log.inflight_bytes);
     metrics_.resident_bytes.set(log.resident_bytes);
     metrics_.log_state.set(static_cast<uint64_t>(log_.state()));

@@ -28,6 +28,7 @@ struct TopicSettings {
   Milliseconds retention_ms = 604'800'000;  // -1: for ever
   int64_t retention_bytes = -1;             // per partition; -1: any
   bool compacted = false;                   // cleanup.policy contains compact
+  bool deletes = true;                      // cleanup.policy contains delete
   bool log_append_time = false;             // message.timestamp.type=LogAppendTime
 };
 

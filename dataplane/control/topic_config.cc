@@ -181,8 +181,10 @@ TopicSettings settings_of(const TopicConfigs& configs, int32_t max_message_bytes
   settings.max_message_bytes = static_cast<int32_t>(number("max.message.bytes", max_message_bytes));
   settings.retention_ms = number("retention.ms", settings.retention_ms);
   settings.retention_bytes = number("retention.bytes", settings.retention_bytes);
-  if (const auto own = configs.find("cleanup.policy"); own != configs.end())
+  if (const auto own = configs.find("cleanup.policy"); own != configs.end()) {
     settings.compacted = lists(own->second, "compact");
+    settings.deletes = lists(own->second, "delete");
+  }
   if (const auto own = configs.find("message.timestamp.type"); own != configs.end())
     settings.log_append_time = trimmed(own->second) == "LogAppendTime";
   return settings;

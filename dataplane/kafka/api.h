@@ -18,6 +18,7 @@ enum class ApiKey : int16_t {
   api_versions = 18,
   create_topics = 19,
   delete_topics = 20,
+  delete_records = 21,
   init_producer_id = 22,
   describe_cluster = 60,
 };
@@ -177,7 +178,7 @@ struct Api {
 // Produce is advertised from 0 though it is decoded from 3: librdkafka before 2.11.1 turns compression off when the
 // advertised range does not begin at 0 (KIP-896 has the same exception).
 // Fetch ends at 17: version 18 adds only a field that followers set (KIP-1166), and there are none.
-inline constexpr std::array<Api, 10> served_apis = {{
+inline constexpr std::array<Api, 11> served_apis = {{
     {ApiKey::produce, "Produce", 0, 13, 9, 3},
     {ApiKey::fetch, "Fetch", 4, 17, 12, 4},
     {ApiKey::list_offsets, "ListOffsets", 1, 10, 6, 1},
@@ -186,6 +187,7 @@ inline constexpr std::array<Api, 10> served_apis = {{
     {ApiKey::api_versions, "ApiVersions", 0, 4, 3, 0},
     {ApiKey::create_topics, "CreateTopics", 2, 7, 5, 2},
     {ApiKey::delete_topics, "DeleteTopics", 1, 6, 4, 1},
+    {ApiKey::delete_records, "DeleteRecords", 0, 2, 2, 0},
     {ApiKey::init_producer_id, "InitProducerId", 0, 5, 2, 0},
     {ApiKey::describe_cluster, "DescribeCluster", 0, 2, 0, 0},
 }};

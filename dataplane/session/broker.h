@@ -171,6 +171,8 @@ class Broker {
   // wake.cc
   uint32_t acknowledge();
   void fail_lost(Response& response);
+  template <class Message, class Undo>
+  void fail_lost(Response& response, Undo&& undo);
   uint32_t wake_fetches();
   uint32_t resume_reads();
   uint32_t retry_room();

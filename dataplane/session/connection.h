@@ -53,6 +53,7 @@ struct Response {
   bool ready = false;
   bool silent = false;  // acks=0: nothing is sent
   bool produce = false;
+  kafka::ApiKey api{};
   kafka::Version version = 0;
   CommitSequence commit{};
   Reservations::Grant grant;  // memory the request holds until its commit is durable

@@ -21,7 +21,8 @@ Outcome Broker::dispatch(RequestContext& context) {
     return context.request.api->key == ApiKey::api_versions ? refuse_api_versions(*this, context) : Outcome::malformed;
   }
   const bool on_the_log = context.request.api->key == ApiKey::produce || context.request.api->key == ApiKey::fetch ||
-                          context.request.api->key == ApiKey::list_offsets;
+                          context.request.api->key == ApiKey::list_offsets ||
+                          context.request.api->key == ApiKey::delete_records;
   if (on_the_log && log_.state() == LogState::starting) {
     // What recovery found is not known to be on stable storage yet.
     block(context.connection_index, Blocked::room);
@@ -44,6 +45,8 @@ Outcome Broker::dispatch(RequestContext& context) {
       return handle_admin(*this, context);
     case ApiKey::delete_topics:
       return handle_admin(*this, context);
+    case ApiKey::delete_records:
+      return handle_delete_records(*this, context);
     case ApiKey::init_producer_id:
       return handle_init_producer_id(*this, context);
     case ApiKey::describe_cluster:

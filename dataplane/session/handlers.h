@@ -10,6 +10,7 @@ namespace penstock {
 Outcome handle_produce(Broker& broker, RequestContext& context);
 Outcome handle_fetch(Broker& broker, RequestContext& context);
 Outcome handle_list_offsets(Broker& broker, RequestContext& context);
+Outcome handle_delete_records(Broker& broker, RequestContext& context);
 Outcome handle_metadata(Broker& broker, RequestContext& context);
 Outcome handle_find_coordinator(Broker& broker, RequestContext& context);
 Outcome handle_api_versions(Broker& broker, RequestContext& context);

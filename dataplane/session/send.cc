@@ -82,6 +82,7 @@ Response* Broker::append_response(RequestContext& context, PieceList&& bytes) {
   Response& response = responses_[index];
   response.bytes = std::move(bytes);
   response.connection = context.connection_index;
+  response.api = context.request.api->key;
   response.version = context.version;
   response.received_at = connection.request_started_at;
   response.ready = true;
@@ -95,7 +96,7 @@ Response* Broker::append_response(RequestContext& context, PieceList&& bytes) {
 
 // The response leaves when `commit` is durable; until then the request's reservation stays with it.
 void Broker::await_commit(Response& response, CommitSequence commit) {
-  response.produce = true;
+  response.produce = response.api == kafka::ApiKey::produce;
   response.grant = std::exchange(connections_[response.connection].grant, {});
   if (response.grant.cost > 0) connections_[response.connection].proven = true;
   if (commit <= log_.durable_commit()) {  // a duplicate, whatever becomes of those that wait
@@ -197,9 +198,9 @@ bool Broker::stage_next(uint32_t index) {
     const PartitionState* state = log_.partition(part.slot);
     const auto batch =
         state != nullptr && state->number == part.number ? log_.find(part.slot, part.next) : std::nullopt;
-    if (!batch.has_value() || batch->length > part.bytes_left) {
+    if (!batch.has_value() || batch->base_offset > part.next || batch->length > part.bytes_left) {
       // Deleted under the consumer's feet: its bytes were promised, so only the connection can be given up.
-      notice("a partition was deleted while it was being fetched: connection closed");
+      notice("records were deleted while they were being fetched: connection closed");
       abort(index);
       return false;
     }

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "dataplane/kafka/messages/delete_records.h"
 #include "dataplane/kafka/messages/produce.h"
 #include "dataplane/session/broker.h"
 
@@ -11,6 +12,12 @@ namespace penstock {
 
 namespace {
 constexpr int32_t producer_ids_low = 100;  // ask for the next block before this one ends
+
+// A topic that is only compacted keeps everything, as long as nothing is compacted here.
+RetentionPolicy retention_of(const TopicSettings& settings) {
+  if (!settings.deletes) return {};
+  return {.age_max = settings.retention_ms, .bytes_max = settings.retention_bytes};
+}
 }
 
 uint32_t Broker::work(Nanoseconds now, Milliseconds wall_ms) {
@@ -74,12 +81,20 @@ uint32_t Broker::acknowledge() {
   return count;
 }
 
-// The response said where the batches were appended; they are not there any more. Its own description reads it back,
-// the errors go in, and it is encoded again.
+// The response said what was done; it is undone. Its own description reads it back, the errors go in, and it is encoded
+// again.
 void Broker::fail_lost(Response& response) {
-  Connection& connection = connections_[response.connection];
   if (response.silent) return abort(response.connection);  // acks=0: Kafka's only way to say it
-  kafka::ProduceResponse message;
+  if (response.api == kafka::ApiKey::delete_records) {
+    return fail_lost<kafka::DeleteRecordsResponse>(response, [](auto& partition) { partition.low_watermark = -1; });
+  }
+  fail_lost<kafka::ProduceResponse>(response, [](auto& partition) { partition.base_offset = -1; });
+}
+
+template <class Message, class Undo>
+void Broker::fail_lost(Response& response, Undo&& undo) {
+  Connection& connection = connections_[response.connection];
+  Message message;
   int32_t correlation_id = 0;
   scratch_.reset();
   const PieceRange frame = response.bytes.range();
@@ -91,7 +106,7 @@ void Broker::fail_lost(Response& response) {
     for (auto& partition : topic.partitions) {
       if (partition.error_code != kafka::ErrorCode::NONE) continue;
       partition.error_code = kafka::ErrorCode::KAFKA_STORAGE_ERROR;
-      partition.base_offset = -1;
+      undo(partition);
       count_error(partition.error_code);
     }
   }
@@ -332,8 +347,10 @@ void Broker::apply_view(std::shared_ptr<const CatalogView> view) {
       if (place.lane != config_.lane) continue;
       const PartitionState* state = log_.partition(place.slot);
       if (state == nullptr) log_.open_partition(place.slot, place.number, place.leader_epoch);
+      log_.set_retention(place.slot, retention_of(topic->settings));
     }
   }
+  log_.catalog_known();
   view_ = std::move(view);
   ToControl message;
   message.kind = ToControlKind::view_applied;

@@ -3,6 +3,7 @@
 
 #include "dataplane/kafka/messages/api_versions.h"
 #include "dataplane/kafka/messages/create_topics.h"
+#include "dataplane/kafka/messages/delete_records.h"
 #include "dataplane/kafka/messages/delete_topics.h"
 #include "dataplane/kafka/messages/describe_cluster.h"
 #include "dataplane/kafka/messages/fetch.h"
@@ -54,6 +55,9 @@ bool with_exchange(ApiKey key, Visit&& visit) {
       return true;
     case ApiKey::delete_topics:
       visit(Exchange<DeleteTopicsRequest, DeleteTopicsResponse>());
+      return true;
+    case ApiKey::delete_records:
+      visit(Exchange<DeleteRecordsRequest, DeleteRecordsResponse>());
       return true;
     case ApiKey::init_producer_id:
       visit(Exchange<InitProducerIdRequest, InitProducerIdResponse>());

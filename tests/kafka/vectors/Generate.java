@@ -40,6 +40,9 @@ public class Generate {
       ApiMessageType.FIND_COORDINATOR, new int[] {0, 6}, ApiMessageType.API_VERSIONS, new int[] {0, 4},
       ApiMessageType.CREATE_TOPICS, new int[] {2, 7}, ApiMessageType.DELETE_TOPICS, new int[] {1, 6},
       ApiMessageType.INIT_PRODUCER_ID, new int[] {0, 5}, ApiMessageType.DESCRIBE_CLUSTER, new int[] {0, 2}));
+  static {
+    RANGES.put(ApiMessageType.DELETE_RECORDS, new int[] {0, 2});
+  }
 
   public static void main(String[] arguments) throws Exception {
     for (Map.Entry<ApiMessageType, int[]> entry : RANGES.entrySet()) {
