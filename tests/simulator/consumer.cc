@@ -68,6 +68,7 @@ void Consumer::on_located(const Frame& frame, std::span<Network* const> networks
   // Version 9 of Metadata has no topic ids, so the fetch goes by name.
   constexpr std::array<kafka::Version, 4> versions = {4, 7, 11, 12};
   fetch_version_ = versions[random_.below(versions.size())];
+  if (config_.records_expire) fetch_version_ = std::max<kafka::Version>(fetch_version_, 7);  // they have the log start
   state_ = State::fetching;
   fetch(now);
 }
@@ -92,6 +93,17 @@ void Consumer::fetch(Nanoseconds now) {
 void Consumer::on_fetched(const Frame& frame, Nanoseconds now) {
   const Decoded<kafka::FetchResponse> answer(frame, fetch_version_);
   const auto& partition = answer.message.topics[0].partitions[0];
+  if (partition.log_start_offset >= 0) {
+    check(partition.log_start_offset >= log_start_, "the log start went back", partition.log_start_offset,
+          static_cast<long long>(log_start_));
+    log_start_ = partition.log_start_offset;
+  }
+  check(log_start_ == 0 || config_.records_expire, "records expired that are kept for ever",
+        static_cast<long long>(log_start_));
+  if (partition.error_code == ErrorCode::OFFSET_OUT_OF_RANGE && next_offset_ < log_start_) {
+    next_offset_ = log_start_;
+    return fetch(now);
+  }
   if (partition.error_code != ErrorCode::NONE) {
     check(partition.error_code != ErrorCode::OFFSET_OUT_OF_RANGE, "what a consumer was shown is gone",
           static_cast<long long>(next_offset_), static_cast<long long>(partition.high_watermark));
@@ -122,7 +134,10 @@ void Consumer::take_batches(const std::vector<std::byte>& records) {
     const std::byte* batch = records.data() + at;
     check(crc32c(0, batch + kafka::batch_crc_start, size - kafka::batch_crc_start) == header.crc,
           "CRC of a fetched batch");
-    check(header.base_offset == next_offset_, "offsets are not dense", header.base_offset,
+    // A batch of which the first records are deleted comes whole.
+    const bool in_part = next_offset_ == log_start_ && header.base_offset < log_start_ &&
+                         header.base_offset + header.last_offset_delta >= log_start_;
+    check(header.base_offset == next_offset_ || in_part, "offsets are not dense", header.base_offset,
           static_cast<long long>(next_offset_));
     SeenBatch seen;
     seen.base_offset = header.base_offset;

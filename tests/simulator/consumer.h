@@ -1,5 +1,6 @@
 // A simulated consumer of one partition: fetches from offset 0 on with long polls, remembers every batch it saw. What
-// it was shown must be there for ever: the world compares it with the log after the last restart.
+// it was shown must be there for ever: the world compares it with the log after the last restart. Where records expire
+// it goes on at the log start, which never goes back.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +24,7 @@ struct ConsumerConfig {
   std::string topic;
   int32_t partition = 0;
   uint64_t seed = 1;
+  bool records_expire = false;
 };
 
 class Consumer {
@@ -35,6 +37,7 @@ class Consumer {
   const ConsumerConfig& config() const { return config_; }
   const std::vector<SeenBatch>& seen() const { return seen_; }
   int64_t next_offset() const { return next_offset_; }
+  int64_t log_start() const { return log_start_; }
   int64_t high_watermark() const { return high_watermark_; }  // of the last answer since the node started, or -1
 
  private:
@@ -52,6 +55,7 @@ class Consumer {
   kafka::Version fetch_version_ = 4;
   Nanoseconds retry_at_ = 0;
   int64_t next_offset_ = 0;
+  int64_t log_start_ = 0;
   int64_t high_watermark_ = -1;
   int64_t highest_watermark_ = -1;
   std::vector<SeenBatch> seen_;

@@ -146,7 +146,9 @@ bool Producer::send_more(Nanoseconds now) {
     batch.batch = next_++;
     batch.sequence = next_sequence_;
     next_sequence_ += static_cast<int32_t>(record_count(config_.number, batch.batch));
-    batch.bytes = build(batch.batch, batch.sequence);
+    const Milliseconds timestamp = wall_start_ms + now / millisecond_ns;
+    batch.bytes = build(batch.batch, batch.sequence, timestamp);
+    built_[batch.batch] = {timestamp, batch.bytes.size()};
     in_flight_.push_back(std::move(batch));
   }
   for (auto next = std::find_if(in_flight_.begin(), in_flight_.end(), unsent); next != in_flight_.end(); ++next) {
@@ -169,7 +171,7 @@ bool Producer::send_more(Nanoseconds now) {
   return busy;
 }
 
-std::vector<std::byte> Producer::build(uint32_t batch, int32_t sequence) {
+std::vector<std::byte> Producer::build(uint32_t batch, int32_t sequence, Milliseconds timestamp) {
   kafka::BatchBuilder builder;
   if (config_.idempotent) builder.producer(producer_id_, producer_epoch_, sequence);
   const uint64_t size_class = random_.below(4);
@@ -178,7 +180,7 @@ std::vector<std::byte> Producer::build(uint32_t batch, int32_t sequence) {
     std::string value = label(config_.number, batch) + std::to_string(i) + ":";
     SimRandom fill(config_.number * 1'000'003ull + batch * 1009ull + i);
     while (value.size() < size) value += static_cast<char>('a' + fill.below(26));
-    builder.add(1'700'000'000'000 + batch, std::nullopt, value);
+    builder.add(timestamp, std::nullopt, value);
   }
   return builder.build(crc32c);
 }

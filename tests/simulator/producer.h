@@ -14,6 +14,8 @@
 
 namespace penstock::sim {
 
+inline constexpr Milliseconds wall_start_ms = 1'700'000'000'000;  // the time of day at time 0
+
 struct ProducerConfig {
   uint32_t number = 0;  // unique in the world
   std::string topic;
@@ -38,6 +40,12 @@ class Producer {
 
   // What was acknowledged: batch number -> base offset.
   const std::map<uint32_t, int64_t>& acknowledged() const { return acknowledged_; }
+  // Every batch that was ever built, by number.
+  struct Built {
+    Milliseconds timestamp = 0;
+    uint64_t bytes = 0;
+  };
+  const std::map<uint32_t, Built>& built() const { return built_; }
   uint32_t errors() const { return errors_; }
   // The value of the first record of batch `batch` of producer `producer` begins with this.
   static std::string label(uint32_t producer, uint32_t batch);
@@ -59,7 +67,7 @@ class Producer {
   void on_identified(const Frame& frame, Nanoseconds now);
   void on_produced(const Frame& frame, Nanoseconds now);
   bool send_more(Nanoseconds now);
-  std::vector<std::byte> build(uint32_t batch, int32_t sequence);
+  std::vector<std::byte> build(uint32_t batch, int32_t sequence, Milliseconds timestamp);
 
   const ProducerConfig config_;
   SimRandom random_;
@@ -74,6 +82,7 @@ class Producer {
   kafka::Version produce_version_ = 9;
   std::deque<InFlight> in_flight_;
   std::map<uint32_t, int64_t> acknowledged_;
+  std::map<uint32_t, Built> built_;
   uint32_t errors_ = 0;
 };
 

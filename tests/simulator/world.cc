@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <cstring>
 #include <map>
-#include <set>
+#include <tuple>
 
 #include "dataplane/tcp/tcp_streams.h"
 #include "drivers/sim/sim_frames.h"
@@ -18,7 +18,6 @@ namespace {
 
 constexpr uint64_t arena_bytes = 16 * MiB;
 constexpr uint64_t log_region_bytes = 6 * MiB, send_region_bytes = 2 * MiB;
-constexpr Milliseconds wall_start_ms = 1'700'000'000'000;
 constexpr Nanoseconds life_max_ns = 600 * second_ns;  // a life that takes longer has stopped making progress
 
 DriveUnits random_units(SimRandom& random) {
@@ -174,6 +173,17 @@ World::World(uint64_t seed, bool trace, bool over_tcp)
   lane_count_ = lane_counts[random_.below(4)];
   units_ = random_units(random_);
   images_.resize(lane_count_);
+  const bool turns_over = random_.one_in(2);
+  if (turns_over) {
+    if (units_.commit_bytes_max == 64 * KiB) segment_bytes_ = 256 * KiB;
+    for (const char* topic : {"topic-0", "topic-1"}) {
+      if (random_.one_in(4)) continue;
+      RetentionPolicy policy;
+      if (random_.one_in(2)) policy.age_max = static_cast<Milliseconds>(random_.below(300));
+      if (random_.one_in(2)) policy.bytes_max = static_cast<int64_t>(random_.below(300'000));
+      retention_[topic] = policy;
+    }
+  }
   const uint32_t partitions = static_cast<uint32_t>(random_.between(1, 4));
   const uint32_t producers = static_cast<uint32_t>(random_.between(1, 6));
   for (uint32_t i = 0; i < producers; ++i) {
@@ -182,15 +192,21 @@ World::World(uint64_t seed, bool trace, bool over_tcp)
     config.topic = "topic-" + std::to_string(i % 2);
     config.partition = static_cast<int32_t>(random_.below(partitions));
     config.idempotent = random_.one_in(2);
-    config.batches = static_cast<uint32_t>(random_.between(5, 60));
+    config.batches = static_cast<uint32_t>(random_.between(5, turns_over ? 250 : 60));
     config.in_flight_max = static_cast<uint32_t>(random_.between(1, 5));
     config.seed = random_.next();
     producers_.push_back(std::make_unique<Producer>(config));
   }
   for (uint32_t topic = 0; topic < std::min(producers, 2u); ++topic) {
     for (uint32_t partition = 0; partition < partitions; ++partition) {
+      const std::string name = "topic-" + std::to_string(topic);
+      const bool expire = retention_.contains(name);
       consumers_.push_back(std::make_unique<Consumer>(
-          ConsumerConfig{"topic-" + std::to_string(topic), static_cast<int32_t>(partition), random_.next()}));
+          ConsumerConfig{name, static_cast<int32_t>(partition), random_.next(), expire}));
+      if (expire && random_.one_in(2)) {
+        deleters_.push_back(
+            std::make_unique<Deleter>(DeleterConfig{name, static_cast<int32_t>(partition), random_.next()}));
+      }
     }
   }
   partitions_per_topic_ = static_cast<int32_t>(partitions);
@@ -208,6 +224,17 @@ void World::start_node(bool faults) {
   const RandomSource source = [this] { return random_.next(); };
   auto catalog = Catalog::open(store_, {.lane_count = lane_count_}, source);
   check(catalog.has_value(), "the catalog does not open");
+  for (const auto& [topic, policy] : retention_) {
+    if (catalog->find(topic) != nullptr) continue;
+    CatalogDraft draft = catalog->draft();
+    const auto created = draft.create({.name = topic,
+                                       .partition_count = static_cast<uint32_t>(partitions_per_topic_),
+                                       .configs = {{"retention.ms", std::to_string(policy.age_max)},
+                                                   {"retention.bytes", std::to_string(policy.bytes_max)}}},
+                                      source);
+    check(created.has_value() && catalog->commit(draft), "a topic is not created");
+  }
+  clock_error_ms_ = 0;
   ControlSettings settings;
   settings.num_partitions = partitions_per_topic_;
   for (uint32_t i = 0; i < lane_count_; ++i) settings.advertised.push_back({"", static_cast<uint16_t>(9092 + i)});
@@ -217,6 +244,7 @@ void World::start_node(bool faults) {
     drive.seed = random_.next();
     drive.units = units_;
     drive.segment_bytes = segment_bytes_;
+    drive.slots_max = 1024;  // full drives are the log model's
     if (faults) {
       drive.slow_one_in = random_.one_in(3) ? 50 : 0;
       drive.short_one_in = random_.one_in(3) ? 20 : 0;
@@ -232,6 +260,7 @@ void World::start_node(bool faults) {
     log.read_bytes_max = 1 * MiB;
     log.partitions_max = 64;
     log.producers_max = 256;
+    log.retention_interval_ns = static_cast<Nanoseconds>(random_.between(1, 20)) * millisecond_ns;
     log.random_seed = random_.next();
     const uint64_t seed = random_.next();
     if (over_tcp_) {
@@ -251,7 +280,9 @@ void World::crash_node() {
   ++summary_.crashes;
   for (auto& producer : producers_) producer->node_lost();
   for (auto& consumer : consumers_) consumer->node_lost();
+  for (auto& deleter : deleters_) deleter->node_lost();
   for (uint32_t i = 0; i < lane_count_; ++i) {
+    summary_.segments_released += lanes_[i]->log.statistics().segments_released;
     summary_.drive_errors += lanes_[i]->log.statistics().write_errors;
     images_[i] = lanes_[i]->drive.crash(random_.next());
   }
@@ -275,7 +306,9 @@ void World::stop_node() {
   }
   for (auto& producer : producers_) producer->node_lost();
   for (auto& consumer : consumers_) consumer->node_lost();
+  for (auto& deleter : deleters_) deleter->node_lost();
   for (uint32_t i = 0; i < lane_count_; ++i) {
+    summary_.segments_released += lanes_[i]->log.statistics().segments_released;
     SimLane& lane = *lanes_[i];
     lane.release_all();
     if (const std::string leaks = lane.buffers.leak_report(); !leaks.empty()) {
@@ -309,11 +342,14 @@ bool World::step() {
   bool busy = carry_control();
   std::vector<Network*> networks;
   for (auto& lane : lanes_) {
-    busy |= lane->poll(now_, wall_start_ms + now_ / millisecond_ns).work > 0;
+    busy |= lane->poll(now_, wall_start_ms + now_ / millisecond_ns + clock_error_ms_).work > 0;
     networks.push_back(&lane->network());
   }
   for (auto& producer : producers_) busy |= producer->step(networks, now_);
   for (auto& consumer : consumers_) busy |= consumer->step(networks, now_);
+  if (auditors_.empty()) {
+    for (auto& deleter : deleters_) busy |= deleter->step(networks, now_);
+  }
   for (Network* network : networks) busy |= network->step(now_);
   return busy;
 }
@@ -360,12 +396,19 @@ WorldSummary World::run() {
     const Nanoseconds length =
         random_.one_in(4) ? random_.below(2 * millisecond_ns) : random_.below(400 * millisecond_ns);
     run_until(now_ + static_cast<Nanoseconds>(length));
+    if (!retention_.empty() && random_.one_in(4)) {
+      clock_error_ms_ = random_.one_in(3) ? -3'600'000 : 3'600'000;
+      run_until(now_ + static_cast<Nanoseconds>(random_.below(100 * millisecond_ns)));
+      clock_error_ms_ = 0;
+      run_until(now_ + static_cast<Nanoseconds>(random_.below(20 * millisecond_ns)));
+    }
     if (random_.one_in(5))
       stop_node();
     else
       crash_node();
   }
   start_node(false);
+  add_auditors();
   run_until_clients_are_done();
   check_everything();
   stop_node();
@@ -373,18 +416,80 @@ WorldSummary World::run() {
   return summary_;
 }
 
-// What was acknowledged is there, once, where the acknowledgement said; offsets are dense (the consumers saw to that);
-// idempotent producers have no duplicate and no gap.
+// Consumers that begin with the last life, so that what they see is there after all crashes.
+void World::add_auditors() {
+  const size_t readers = consumers_.size();
+  for (size_t i = 0; i < readers; ++i) {
+    ConsumerConfig config = consumers_[i]->config();
+    if (!config.records_expire) continue;
+    config.seed = random_.next();
+    consumers_.push_back(std::make_unique<Consumer>(config));
+    auditors_[{config.topic, config.partition}] = consumers_.back().get();
+  }
+}
+
+const RetentionPolicy* World::retention(const std::string& topic) const {
+  const auto found = retention_.find(topic);
+  return found == retention_.end() ? nullptr : &found->second;
+}
+
+bool World::is_gone(const std::string& topic, int32_t partition, int64_t next_offset) const {
+  const auto auditor = auditors_.find({topic, partition});
+  return auditor != auditors_.end() && next_offset <= auditor->second->log_start();
+}
+
+// Somebody asked for it, or it had expired.
+void World::check_expired(const Producer& producer, uint32_t batch, int64_t base_offset) {
+  const ProducerConfig& config = producer.config();
+  for (const auto& deleter : deleters_) {
+    const bool here = deleter->config().topic == config.topic && deleter->config().partition == config.partition;
+    if (here && deleter->asked() > base_offset) return;
+  }
+  uint64_t others = 0;  // what may lie behind it
+  for (const auto& other : producers_) {
+    if (other->config().topic != config.topic || other->config().partition != config.partition) continue;
+    for (const auto& [number, built] : other->built()) {
+      const auto acknowledged = other->acknowledged().find(number);
+      const bool before = acknowledged != other->acknowledged().end() && acknowledged->second <= base_offset;
+      others += before ? 0 : built.bytes;
+    }
+  }
+  const Milliseconds wall = wall_start_ms + now_ / millisecond_ns;
+  check(has_expired(*retention(config.topic), wall, producer.built().at(batch).timestamp, others),
+        "a batch is gone that was to be kept", static_cast<long long>(seed_), base_offset);
+}
+
+// What was acknowledged and has not expired is there, once, where the acknowledgement said; offsets are dense (the
+// consumers saw to that) and never given out twice; idempotent producers have no duplicate and no gap.
 void World::check_everything() {
   struct Place {
     int64_t base_offset;
     std::string topic;
     int32_t partition;
+    bool operator==(const Place&) const = default;
   };
+  std::map<Place, std::string, decltype([](const Place& a, const Place& b) {
+             return std::tie(a.topic, a.partition, a.base_offset) < std::tie(b.topic, b.partition, b.base_offset);
+           })>
+      labels;
+  const auto at_its_place = [&](const Place& place, const std::string& label) {
+    const auto [known, fresh] = labels.emplace(place, label);
+    check(known->second == label, "an offset was given out twice", static_cast<long long>(seed_), place.base_offset);
+    return fresh;
+  };
+  for (const auto& [place, auditor] : auditors_) {
+    summary_.records_expired += static_cast<uint64_t>(auditor->log_start());
+    for (const auto& deleter : deleters_) {
+      const bool here = deleter->config().topic == place.first && deleter->config().partition == place.second;
+      check(!here || auditor->log_start() >= deleter->confirmed(), "deleted records are back",
+            static_cast<long long>(seed_), auditor->log_start());
+    }
+  }
   std::map<std::string, std::vector<Place>> places;
   for (const auto& consumer : consumers_) {
     for (const SeenBatch& batch : consumer->seen()) {
-      places[batch.label].push_back({batch.base_offset, consumer->config().topic, consumer->config().partition});
+      const Place place{batch.base_offset, consumer->config().topic, consumer->config().partition};
+      if (at_its_place(place, batch.label)) places[batch.label].push_back(place);
     }
   }
   for (const auto& producer : producers_) {
@@ -397,12 +502,19 @@ void World::check_everything() {
       const size_t copies = found == places.end() ? 0 : found->second.size();
       const auto acknowledged = producer->acknowledged().find(batch);
       if (acknowledged != producer->acknowledged().end()) {
+        const int64_t base_offset = acknowledged->second;
+        at_its_place({base_offset, config.topic, config.partition}, Producer::label(config.number, batch));
+        const int64_t next_offset = base_offset + Producer::record_count(config.number, batch);
+        if (is_gone(config.topic, config.partition, next_offset)) {
+          check_expired(*producer, batch, base_offset);
+          continue;
+        }
         check(copies >= 1, "an acknowledged batch is lost", static_cast<long long>(seed_), batch);
         check(found->second[0].base_offset == acknowledged->second, "a batch is not where it was acknowledged",
               found->second[0].base_offset, acknowledged->second);
       }
       check(copies <= 1, "a batch is there twice", static_cast<long long>(seed_), batch);
-      if (config.idempotent) {
+      if (config.idempotent && retention(config.topic) == nullptr) {
         check(copies == 1, "a gap in what an idempotent producer wrote", static_cast<long long>(seed_), batch);
       }
       if (copies == 1) {

@@ -4,9 +4,13 @@
 // A life: start; clients work; crash, or two in a row, or a drive that fails writes; ... ; a last start without faults,
 // in which everything is read back and compared with what was acknowledged and with what consumers were shown. Clients
 // and lanes talk over simulated streams, or over our TCP and a link that loses and reorders.
+//
+// In some worlds records expire, by age, size or DeleteRecords, segments are small, and the log turns over many times;
+// sometimes the wall clock is wrong for a while.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +21,7 @@
 #include "drivers/sim/random.h"
 #include "drivers/sim/sim_drive.h"
 #include "tests/simulator/consumer.h"
+#include "tests/simulator/deleter.h"
 #include "tests/simulator/producer.h"
 
 namespace penstock::sim {
@@ -28,6 +33,8 @@ struct WorldSummary {
   uint64_t acknowledged = 0;
   uint64_t storage_errors = 0;  // answers with an error, over all producers
   uint64_t drive_errors = 0;    // write and flush requests that failed
+  uint64_t segments_released = 0;
+  uint64_t records_expired = 0;  // offsets below the log starts at the end
   uint64_t trace_hash = 0;      // the same for the same seed on every compiler
 };
 
@@ -50,6 +57,10 @@ class World {
   void run_until_clients_are_done();
   bool carry_control();
   void check_everything();
+  void add_auditors();
+  void check_expired(const Producer& producer, uint32_t batch, int64_t base_offset);
+  const RetentionPolicy* retention(const std::string& topic) const;
+  bool is_gone(const std::string& topic, int32_t partition, int64_t next_offset) const;
   void note(const std::string& line);
   Nanoseconds next_time() const;
 
@@ -66,6 +77,10 @@ class World {
   std::vector<std::unique_ptr<SimLane>> lanes_;
   std::vector<std::unique_ptr<Producer>> producers_;
   std::vector<std::unique_ptr<Consumer>> consumers_;
+  std::vector<std::unique_ptr<Deleter>> deleters_;
+  std::map<std::string, RetentionPolicy> retention_;           // topics whose records expire
+  std::map<std::pair<std::string, int32_t>, const Consumer*> auditors_;  // read all there is in the last life
+  Milliseconds clock_error_ms_ = 0;
   DriveUnits units_;
   int32_t partitions_per_topic_ = 1;
   uint64_t segment_bytes_ = 1 * MiB;
