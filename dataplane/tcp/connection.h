@@ -6,7 +6,7 @@
 //     -----delivered----|undelivered|         rcv window              |
 //                                rcv_nxt                           rcv_edge
 //
-//     undelivered: acknowledged, in order, waiting for credit; at most edge_overshoot_max bytes.
+//     undelivered: acknowledged, in order, waiting for credit; at most Core::overshoot_max() bytes.
 //
 // Send:
 //     |<--- records: sent, not acknowledged --->|<-- not sent yet -->|

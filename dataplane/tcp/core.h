@@ -126,6 +126,8 @@ class Core {
   void close_edge(Connection& connection);
   uint16_t advertise(Connection& connection);
   bool window_update_due(const Connection& connection) const;
+  uint32_t least_window(const Connection& connection) const;
+  uint32_t overshoot_max(const Connection& connection) const;
   uint32_t asked_window(const Connection& connection) const;
   uint32_t wanted_window(const Connection& connection) const;
   void wait_for_budget(Connection& connection);

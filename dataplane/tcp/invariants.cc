@@ -15,7 +15,7 @@ void Core::check_invariants() const {
     check(c.snd_una <= c.snd_nxt, "acknowledged beyond what was sent", c.snd_una.value, c.snd_nxt.value);
     check(c.sent_data() <= c.queue.size(), "sent more than the queue holds", c.sent_data(),
           static_cast<long long>(c.queue.size()));
-    check(c.undelivered <= edge_overshoot_max + initial_window_bytes || c.credit > 0, "too much undelivered",
+    check(c.undelivered <= overshoot_max(c) + initial_window_bytes || c.credit > 0, "too much undelivered",
           c.undelivered);
     check(c.reassembly.bytes >= c.undelivered, "undelivered bytes are not there", c.undelivered, c.reassembly.bytes);
     check(c.fin_queued ==

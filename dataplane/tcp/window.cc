@@ -33,12 +33,25 @@ uint32_t Core::promised(const Connection& c) const {
   return c.reader_closed || c.fin_received ? 0 : c.rcv_edge - c.rcv_nxt;
 }
 
+// A peer with more to send waits for a window that takes a full segment (RFC 1122 4.2.3.4), for 200 ms and more. Where
+// segments are larger than what is accepted beyond the credit anyway, the window is one segment as long as there is
+// credit at all; what is beyond the credit waits here.
+uint32_t Core::least_window(const Connection& c) const {
+  const uint32_t segment = advertised_mss(c.flow.local.is_v4());
+  return segment > edge_overshoot_max ? segment : 0;
+}
+
+uint32_t Core::overshoot_max(const Connection& c) const {
+  return std::max(edge_overshoot_max, least_window(c) + (1u << c.rcv_scale));
+}
+
 // Bytes beyond rcv_nxt that the reader would have, whatever the budget.
 uint32_t Core::asked_window(const Connection& c) const {
   const uint32_t have = c.rcv_edge - c.rcv_nxt;
   if (c.reader_closed || c.fin_received || c.credit <= c.undelivered) return have;
   const uint64_t largest = std::min<uint64_t>(config_.receive_window_bytes_max, uint64_t{UINT16_MAX} << c.rcv_scale);
-  return std::max(have, static_cast<uint32_t>(std::min<uint64_t>(c.credit - c.undelivered, largest)));
+  const uint64_t wanted = std::max<uint64_t>(c.credit - c.undelivered, least_window(c));
+  return std::max(have, static_cast<uint32_t>(std::min(wanted, largest)));
 }
 
 // The same, within the budget.
@@ -53,6 +66,7 @@ uint32_t Core::wanted_window(const Connection& c) const {
 bool Core::worth_advertising(const Connection& c, uint32_t wanted) const {
   const uint32_t have = c.rcv_edge - c.rcv_nxt;
   if (wanted <= have) return false;
+  if (have < least_window(c) && wanted >= least_window(c)) return true;  // it stands still
   return wanted - have >= std::min<uint32_t>(c.rcv_segment_bytes, (wanted + 1) / 2);
 }
 
@@ -74,7 +88,7 @@ uint16_t Core::advertise(Connection& c) {
   uint32_t shown = (target + rounding) >> c.rcv_scale;
   const uint64_t credit = c.credit > c.undelivered ? c.credit - c.undelivered : 0;
   const uint32_t rounded = shown << c.rcv_scale;
-  const bool creeps = rounded > target && rounded > credit + edge_overshoot_max;
+  const bool creeps = rounded > target && rounded > credit + overshoot_max(c);
   const bool over_budget = rounded > have && edges_bytes_ + (rounded - have) > config_.receive_budget_bytes;
   if ((creeps || over_budget) && !for_fin) shown = target >> c.rcv_scale;  // may look like moving left: RFC 7323 2.4
   shown = std::min<uint32_t>(shown, UINT16_MAX);

@@ -231,6 +231,32 @@ TEST(Window, TheLastBytesOfARequestFit) {
   EXPECT_EQ(world.received, request);
 }
 
+// A peer with more to send waits for a window that takes a full segment.
+TEST(Window, HoldsAFullSegmentWhereSegmentsAreLong) {
+  PortFeatures features = small_port();
+  features.mtu_bytes = 9000;
+  TcpWorld world(small_config(), features);
+  world.credit_at_open = 4096;  // what a connection has before a request has begun
+  Peer peer{world};
+  peer.connect();
+  constexpr uint32_t segment_bytes = 8192;
+  const auto window = [&] { return world.streams->stack().view(world.stream).window_bytes; };
+  world.poll();
+  world.all_out();
+  EXPECT_GE(window(), segment_bytes);
+  const std::string request = text(6000);
+  peer.data(request);
+  world.poll();
+  world.all_out();
+  EXPECT_EQ(world.received.size(), 4096u);  // the rest waits: no credit, and no promise beyond what was made
+  world.streams->allow(world.stream, request.size() - 4096 + 100);
+  world.poll();
+  world.all_out();
+  EXPECT_EQ(world.received, request);
+  EXPECT_GE(window(), segment_bytes);
+  world.streams->stack().check_invariants();
+}
+
 TEST(Window, SumOfEdgesStaysWithinTheBudget) {
   TcpConfig config = small_config();
   config.receive_budget_bytes = 64 * KiB;
