@@ -282,7 +282,11 @@ void Port::steer() {
     return;
   }
   steering_ = Steering::hand_over;
-  if (!config_.steer) return;
+  if (!config_.steer) {
+    // Left alone, a tap device sends most frames where their answers come from.
+    if (is_tap_) steer_tap(interface_, {.first = config_.lanes.first, .lane_count = 1});
+    return;
+  }
   if (hash_fields_ != 0 && steer_by_hash()) {
     steering_ = Steering::hash;
   } else if (is_tap_ && steer_tap(interface_, config_.lanes)) {

@@ -1,0 +1,127 @@
+"""The node over DPDK's tap device: real clients write eight partitions at once and read them back, all the same.
+
+For each number of lanes, with the port steering frames to their lane and with lanes handing them over:
+
+  * what was written is read back, byte for byte, over IPv4 and over IPv6;
+  * frames are handed over when they have to be, and when the port steers hardly any is;
+  * the node answers ARP, neighbour solicitations and echo, once each;
+  * it stops in order and no buffer is missing.
+"""
+import argparse
+import hashlib
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import node as dpdk  # noqa: E402
+
+PARTITIONS = 8
+
+
+class Count:
+    def __init__(self):
+        self.passed, self.failed = 0, 0
+
+    def judge(self, right, what):
+        self.passed += bool(right)
+        self.failed += not right
+        print(("ok    " if right else "FAILED ") + what, flush=True)
+
+
+def make_text(path, megabytes, seed):
+    """Lines that say where they belong, so that a difference can be read."""
+    filler = hashlib.sha256(str(seed).encode()).hexdigest() * 3
+    with open(path, "w") as file:
+        for number in range(megabytes * 1_000_000 // (len(filler) + 16)):
+            file.write(f"{seed:03} {number:09} {filler}\n")
+
+
+def produce(bootstrap, topic, texts):
+    started = time.monotonic()
+    running = [subprocess.Popen(["kcat", "-P", "-b", bootstrap, "-t", topic, "-p", str(partition), "-X", "acks=all",
+                                 "-l", str(text)], stderr=subprocess.DEVNULL)
+               for partition, text in enumerate(texts)]
+    deadline = time.monotonic() + 90
+    codes = []
+    for each in running:
+        try:
+            codes.append(each.wait(max(1, deadline - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            each.kill()
+            codes.append("hangs")
+    return codes == [0] * len(texts), time.monotonic() - started
+
+
+def same(bootstrap, topic, texts, work):
+    """Whether every partition holds its text."""
+    running = []
+    for partition in range(len(texts)):
+        back = open(work / f"back{partition}", "wb")
+        running.append(subprocess.Popen(["kcat", "-C", "-q", "-e", "-b", bootstrap, "-t", topic, "-p", str(partition),
+                                         "-o", "beginning"], stdout=back, stderr=subprocess.DEVNULL))
+    for each in running:
+        try:
+            each.wait(90)
+        except subprocess.TimeoutExpired:
+            each.kill()
+    return all((work / f"back{partition}").read_bytes() == text.read_bytes() for partition, text in enumerate(texts))
+
+
+def echo(address, count=3):
+    done = subprocess.run(["ping", "-c", str(count), "-i", "0.05", "-W", "2", address], capture_output=True, text=True)
+    return done.returncode == 0 and "duplicate" not in done.stdout
+
+
+def cell(lanes, mtu, steering, texts, megabytes, work, count):
+    what = f"{lanes} lanes, MTU {mtu}, steering {steering}"
+    with dpdk.Node(lanes, mtu, steering) as node:
+        count.judge(subprocess.run(["which", "ping"], capture_output=True).returncode != 0 or
+                    (echo(dpdk.NODE_V4) and echo(dpdk.NODE_V6)), f"{what}: echo is answered once")
+        written, seconds = produce(f"{dpdk.NODE_V4}:{dpdk.PORT}", "one", texts)
+        count.judge(written, f"{what}: {PARTITIONS} producers, {PARTITIONS * megabytes / seconds:.0f} MB/s")
+        count.judge(same(f"{dpdk.NODE_V4}:{dpdk.PORT}", "one", texts, work), f"{what}: read back")
+        written, _ = produce(f"[{dpdk.NODE_V6}]:{dpdk.PORT + lanes - 1}", "two", texts[:2])
+        count.judge(written and same(f"[{dpdk.NODE_V6}]:{dpdk.PORT}", "two", texts[:2], work), f"{what}: IPv6")
+        numbers = node.metrics()
+        frames, handed = numbers["penstock_frames_received_total"], numbers["penstock_frames_handed_out_total"]
+        copied = numbers["penstock_payload_bytes_copied_total"] / max(1, numbers["penstock_payload_bytes_total"])
+        aligned = numbers["penstock_payload_frames_aligned_total"] / max(1, numbers["penstock_payload_frames_total"])
+        print(f"      {frames:.0f} frames, {handed:.0f} handed over, {numbers.get('penstock_frames_dropped_total', 0):.0f} "
+              f"dropped, {100 * copied:.1f} % copied, {100 * aligned:.1f} % aligned, "
+              f"{numbers['penstock_frame_cycles_total'] / frames:.0f} cycles a frame", flush=True)
+        count.judge(numbers["penstock_address_conflicts_total"] == 0, f"{what}: no conflict")
+        if lanes > 1 and steering == "hand_over":
+            count.judge(handed > frames / 100, f"{what}: frames are handed over")
+        elif node.said("steering") and not node.said("none: lanes hand frames over"):
+            count.judge(handed < frames / 20, f"{what}: hardly any frame is handed over")
+        count.judge((fault := node.stop()) is None, f"{what}: it ends in order" + (f": {fault}" if fault else ""))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--lanes", default="1,2,4")
+    parser.add_argument("--mtu", default="9000")
+    parser.add_argument("--steering", default="auto,hand_over")
+    parser.add_argument("--megabytes", type=int, default=4)
+    options = parser.parse_args()
+    count, start = Count(), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="penstock-dpdk-text-", dir=os.environ.get("PENSTOCK_TEST_DIR")) as name:
+        work = pathlib.Path(name)
+        texts = [work / f"text{partition}" for partition in range(PARTITIONS)]
+        for partition, text in enumerate(texts):
+            make_text(text, options.megabytes, partition)
+        for lanes in map(int, options.lanes.split(",")):
+            for mtu in map(int, options.mtu.split(",")):
+                for steering in options.steering.split(",") if lanes > 1 else ["auto"]:
+                    cell(lanes, mtu, steering, texts, options.megabytes, work, count)
+    print(f"{time.monotonic() - start:.0f} s")
+    print(f"{count.passed} passed, {count.failed} failed")
+    return 1 if count.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
