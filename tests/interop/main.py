@@ -183,6 +183,7 @@ class Test:
         self.write_and_read(jobs, self.next_reader)
         self.inside_a_batch()
         self.offsets_by_time()
+        self.deleted_records()
 
     def inside_a_batch(self) -> None:
         """The broker answers with the whole batch that holds the offset; the client drops what is before it."""
@@ -193,6 +194,23 @@ class Test:
             self.admins[0].create_topic(topic, 1)
             jobs.append((f"from inside a batch: {codec:6}", writer, ProduceJob(topic, numbered(topic, 100), codec)))
         self.write_and_read(jobs, lambda writer: self.readers, first_offset=57)
+
+    def deleted_records(self) -> None:
+        writer = next(client for client in self.clients if isinstance(client, Confluent))
+        topic = f"{self.prefix}-deleted"
+        self.admins[0].create_topic(topic, 1)
+        writer.produce(ProduceJob(topic, numbered(topic, 100)))
+
+        def log_start(before: int, expected: int) -> str:
+            got = writer.delete_records(topic, 0, before)
+            return "" if got == expected else f"the log starts at {got} instead of {expected}"
+        self.report.check(f"{writer.name:12} deletes records", lambda: log_start(40, 40))
+        self.report.check(f"{writer.name:12} deletes none twice", lambda: log_start(10, 40))
+        self.report.check(f"{writer.name:12} deletes none beyond the end", lambda: refusal(
+            lambda: writer.delete_records(topic, 0, 101), AdminError.OFFSET_OUT_OF_RANGE))
+        self.report.check(f"{writer.name:12} finds the first that is left",
+                          lambda: "" if writer.offset_at(topic, 0, 0) == 40 else "it is another")
+        self.report.check(f"{writer.name:12} deletes all", lambda: log_start(-1, 100))
 
     def offsets_by_time(self) -> None:
         writer = next(client for client in self.clients if isinstance(client, Confluent))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 class AdminError(Exception):
     """A refusal by the broker, with Kafka's number for it."""
 
+    OFFSET_OUT_OF_RANGE = 1
     UNKNOWN_TOPIC_OR_PARTITION = 3
     TOPIC_ALREADY_EXISTS = 36
     INVALID_REPLICATION_FACTOR = 38
@@ -34,6 +35,10 @@ class Admin:
         raise NotImplementedError
 
     def cluster(self) -> Cluster:
+        raise NotImplementedError
+
+    def delete_records(self, topic: str, partition: int, before: int) -> int:
+        """Deletes the records below an offset, -1: all; says where the log starts."""
         raise NotImplementedError
 
     def offset_at(self, topic: str, partition: int, timestamp: int) -> int | None:

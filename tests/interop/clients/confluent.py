@@ -70,6 +70,13 @@ class Confluent(Client, Admin):
     def delete_topic(self, topic: str) -> None:
         self.result(self.admin.delete_topics([topic]))
 
+    def delete_records(self, topic: str, partition: int, before: int) -> int:
+        (future,) = self.admin.delete_records([TopicPartition(topic, partition, before)]).values()
+        try:
+            return future.result(20).low_watermark
+        except KafkaException as error:
+            raise AdminError(error.args[0].code()) from error
+
     def leaders(self) -> dict[str, list[int]]:
         topics = self.admin.list_topics(timeout=10).topics
         return {name: [topic.partitions[number].leader for number in sorted(topic.partitions)]
