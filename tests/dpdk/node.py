@@ -58,7 +58,8 @@ class Node:
                     join_interface()
                     joined = True
                 for lane in range(self.lanes):
-                    socket.create_connection((NODE_V4, PORT + lane), 2).close()
+                    for address in (NODE_V4, NODE_V6):
+                        socket.create_connection((address, PORT + lane), 2).close()
                 return
             except (OSError, subprocess.CalledProcessError):
                 time.sleep(0.1)
