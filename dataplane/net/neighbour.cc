@@ -95,9 +95,14 @@ void Neighbour::on_timer(Nanoseconds now) {
   }
 }
 
+// What we sent ourselves, come back. The link address alone does not say so: the two ends of a tap device have the same.
+bool Neighbour::is_own(const LinkAddress& link, const IpAddress& source) const {
+  return link == link_address_ && (source.is_unspecified() || addresses_.find(source) != nullptr);
+}
+
 void Neighbour::on_arp(const ArpPacket& packet, const LinkPath& link, Nanoseconds now) {
   const IpAddress sender = IpAddress::from_v4(packet.sender), target = IpAddress::from_v4(packet.target);
-  if (packet.sender_link == link_address_) return;  // our own, come back
+  if (is_own(packet.sender_link, sender)) return;
   for (LocalAddresses::Entry& entry : addresses_.entries()) {
     const IpAddress& ours = entry.interface.address;
     // RFC 5227 2.1.1: while probing, somebody else's probe for the same address is a conflict too.
@@ -175,7 +180,7 @@ void Neighbour::on_message(const IpPacket& packet, const std::byte* message, uin
     if (candidate.interface.address == target) entry = &candidate;
   }
   if (entry == nullptr) return;
-  if (packet.link.peer == link_address_) return;  // our own, come back
+  if (is_own(packet.link.peer, packet.source)) return;
   if (neighbour.header.type == icmpv6_neighbour_advertisement) return conflict(*entry, now);
 
   const std::byte* options = message + sizeof neighbour;

@@ -33,6 +33,7 @@ class Neighbour {
 
   void probe(const IpAddress& address);
   void announce(const IpAddress& address);
+  bool is_own(const LinkAddress& link, const IpAddress& source) const;
   void conflict(LocalAddresses::Entry& entry, Nanoseconds now);
   void send_arp(const LinkPath& link, uint16_t operation, const IpAddress& sender, const LinkAddress& target_link,
                 const IpAddress& target);

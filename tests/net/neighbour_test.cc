@@ -8,34 +8,34 @@ namespace {
 
 const Bytes everybody{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, other_link{2, 0, 0, 0, 0, 7};
 
-Bytes arp(uint16_t operation, const Bytes& sender, const Bytes& target) {
+Bytes arp(uint16_t operation, const Bytes& sender, const Bytes& target, const Bytes& link = other_link) {
   Bytes packet{0, 1, 8, 0, 6, 4};
   put16(packet, operation);
-  packet.insert(packet.end(), other_link.begin(), other_link.end());
+  packet.insert(packet.end(), link.begin(), link.end());
   packet.insert(packet.end(), sender.begin(), sender.end());
   packet.insert(packet.end(), 6, 0);
   packet.insert(packet.end(), target.begin(), target.end());
-  return with_link(everybody, other_link, {}, 0x0806, packet);
+  return with_link(everybody, link, {}, 0x0806, packet);
 }
 
-Bytes icmpv6(const Bytes& from, const Bytes& to, Bytes message, const Bytes& link_to) {
+Bytes icmpv6(const Bytes& from, const Bytes& to, Bytes message, const Bytes& link_to, const Bytes& link = other_link) {
   const uint32_t sum = ~message_sum(from, to, 58, message.data(), message.size());
   message[2] = static_cast<uint8_t>(sum >> 8);
   message[3] = static_cast<uint8_t>(sum);
-  return with_link(link_to, other_link, {}, 0x86dd, with_ip(true, from, to, 58, message));
+  return with_link(link_to, link, {}, 0x86dd, with_ip(true, from, to, 58, message));
 }
 
 const Bytes solicited_group{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 1};
 const Bytes solicited_link{0x33, 0x33, 0xff, 0, 0, 1};
 
-Bytes solicitation(const Bytes& from) {
+Bytes solicitation(const Bytes& from, const Bytes& link = other_link) {
   Bytes message{135, 0, 0, 0, 0, 0, 0, 0};
   message.insert(message.end(), our_v6.begin(), our_v6.end());
   if (from == peer_v6) {
     message.insert(message.end(), {1, 1});
-    message.insert(message.end(), other_link.begin(), other_link.end());
+    message.insert(message.end(), link.begin(), link.end());
   }
-  return icmpv6(from, solicited_group, message, solicited_link);
+  return icmpv6(from, solicited_group, message, solicited_link, link);
 }
 
 TEST(Neighbour, AnswersArp) {
@@ -70,6 +70,25 @@ TEST(Neighbour, AnswersSolicitations) {
   EXPECT_EQ(reply[58], 0x60);
   EXPECT_EQ(message_sum(our_v6, peer_v6, 58, &reply[54], 32), 0xffffu);
   EXPECT_EQ(world.counted(TcpCount::drop_icmp_malformed), 1u);
+}
+
+// Both ends of a tap device have the same one.
+TEST(Neighbour, AnswersAPeerThatHasOurLinkAddress) {
+  TcpWorld world;
+  world.poll();
+  world.frames.outgoing.clear();
+  world.frames.incoming.push_back(arp(1, peer_v4, our_v4, our_link));
+  world.frames.incoming.push_back(solicitation(peer_v6, our_link));
+  world.poll();
+  ASSERT_EQ(world.frames.outgoing.size(), 2u);
+  EXPECT_EQ(world.counted(TcpCount::arp_requests_answered), 1u);
+  EXPECT_EQ(world.counted(TcpCount::neighbour_solicitations_answered), 1u);
+  world.frames.outgoing.clear();
+  world.frames.incoming.push_back(arp(1, our_v4, our_v4, our_link));  // our announcement and our probe, come back
+  world.frames.incoming.push_back(solicitation(Bytes(16), our_link));
+  world.poll();
+  EXPECT_TRUE(world.frames.outgoing.empty());
+  EXPECT_EQ(world.counted(TcpCount::address_conflicts), 0u);
 }
 
 TEST(Neighbour, ProbesThenAnnounces) {
