@@ -200,7 +200,9 @@ bool Broker::stage_next(uint32_t index) {
         state != nullptr && state->number == part.number ? log_.find(part.slot, part.next) : std::nullopt;
     if (!batch.has_value() || batch->base_offset > part.next || batch->length > part.bytes_left) {
       // Deleted under the consumer's feet: its bytes were promised, so only the connection can be given up.
-      notice("records were deleted while they were being fetched: connection closed");
+      notice(state == nullptr || state->number != part.number
+                 ? "a partition was deleted while it was being fetched: connection closed"
+                 : "records were deleted while they were being fetched: connection closed");
       abort(index);
       return false;
     }
