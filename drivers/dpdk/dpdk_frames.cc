@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "dataplane/net/checksum.h"
 #include "dataplane/net/ethernet.h"
 #include "dataplane/net/ip.h"
 
@@ -26,17 +27,6 @@ constexpr uint32_t attachments_max = 4096;
 
 std::string pool_name(const char* what, uint16_t port, uint32_t lane) {
   return std::string(what) + std::to_string(port) + "_" + std::to_string(lane);
-}
-
-bool checksums_verified(const rte_mbuf& frame) {
-  const uint64_t transport = frame.ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
-  const uint64_t network = frame.ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
-  if (transport != RTE_MBUF_F_RX_L4_CKSUM_GOOD) return false;
-  if (network == RTE_MBUF_F_RX_IP_CKSUM_GOOD) return true;
-  // IPv6 has none of its own.
-  if (frame.data_len < sizeof(net::EthernetHeader) || network == RTE_MBUF_F_RX_IP_CKSUM_BAD) return false;
-  const auto* header = rte_pktmbuf_mtod(&frame, const net::EthernetHeader*);
-  return header->type.get() == net::ether_ipv6;
 }
 
 // Where the payload of a TCP frame begins; 0: it has none, or it is something else.
@@ -58,6 +48,24 @@ uint32_t payload_at(const std::byte* frame, uint32_t bytes, uint32_t frame_bytes
 }
 
 }  // namespace
+
+// GOOD: the sum is right. NONE: it is not, for the sender left it to a card that was never asked, as between a host and
+// its guest; the data is as it was sent. A port that answers for TCP and says nothing of IPv4's header leaves us that.
+bool checksums_verified(const rte_mbuf& frame) {
+  const uint64_t transport = frame.ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
+  const uint64_t network = frame.ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
+  if (transport != RTE_MBUF_F_RX_L4_CKSUM_GOOD && transport != RTE_MBUF_F_RX_L4_CKSUM_NONE) return false;
+  if (network == RTE_MBUF_F_RX_IP_CKSUM_GOOD || network == RTE_MBUF_F_RX_IP_CKSUM_NONE) return true;
+  constexpr uint32_t ethernet = sizeof(net::EthernetHeader);
+  if (network == RTE_MBUF_F_RX_IP_CKSUM_BAD || frame.data_len < ethernet) return false;
+  const auto* at = rte_pktmbuf_mtod(&frame, const std::byte*);
+  const uint16_t type = reinterpret_cast<const net::EthernetHeader*>(at)->type.get();
+  if (type == net::ether_ipv6) return true;  // has no sum of its own
+  if (type != net::ether_ipv4 || frame.data_len < ethernet + sizeof(net::Ipv4Header)) return false;
+  const uint32_t header_bytes = (static_cast<uint32_t>(at[ethernet]) & 0xf) * 4;
+  return header_bytes >= sizeof(net::Ipv4Header) && frame.data_len >= ethernet + header_bytes &&
+         net::checksum_of(at + ethernet, header_bytes) == 0;
+}
 
 // One for each piece of payload in the port's hands. Not part of an mbuf, for a driver may keep a clone that outlives
 // it.
