@@ -493,8 +493,12 @@ void DpdkFrames::take_back() {
 // -------------------------------------------------------------------------------------------------------- sleeping
 
 void DpdkFrames::begin_interrupts() {
-  if (interrupt_file_ < 0 && port_.interrupts()) find_interrupt();
-  if (interrupt_file_ >= 0) rte_eth_dev_rx_intr_enable(port_.number(), static_cast<uint16_t>(config_.lane));
+  if (interrupts_given_up_ || !port_.interrupts()) return;
+  if (interrupt_file_ < 0) find_interrupt();
+  if (interrupt_file_ < 0) return give_up_interrupts("there is no file for them");
+  // Where they are always on, as those of a tap device, there is no such call.
+  const int result = rte_eth_dev_rx_intr_enable(port_.number(), static_cast<uint16_t>(config_.lane));
+  if (result != 0 && result != -ENOTSUP) give_up_interrupts("they cannot be switched on");
 }
 
 void DpdkFrames::end_interrupts() {
@@ -502,6 +506,14 @@ void DpdkFrames::end_interrupts() {
   rte_eth_dev_rx_intr_disable(port_.number(), static_cast<uint16_t>(config_.lane));
   uint64_t count = 0;
   if (interrupt_counts_) (void)!::read(interrupt_file_, &count, sizeof count);
+}
+
+void DpdkFrames::give_up_interrupts(const char* why) {
+  end_interrupts();
+  interrupt_file_ = -1;
+  interrupts_given_up_ = true;
+  port_.config().warn("lane " + std::to_string(config_.lane) + " does without receive interrupts and looks again after " +
+                      "50 us to 1 ms: " + why);
 }
 
 void DpdkFrames::find_interrupt() {

@@ -89,6 +89,7 @@ class DpdkFrames {
   int interrupt_file() const { return interrupt_file_; }  // readable when there are frames; -1: there is none
   void begin_interrupts();
   void end_interrupts();
+  void give_up_interrupts(const char* why);  // for good
   bool busy() const { return frame_count_ > 0 || !quiet_; }  // the last poll saw something
 
   // After the port has stopped: what is left in its hands.
@@ -162,6 +163,7 @@ class DpdkFrames {
   Nanoseconds stuck_since_ = never_ns;
 
   int interrupt_file_ = -1;
+  bool interrupts_given_up_ = false;
   bool interrupt_counts_ = false;  // an eventfd, to be read; else it is readable as long as there are frames
   DpdkFramesStatistics statistics_;
 };

@@ -147,7 +147,7 @@ class DpdkFramesTest : public testing::Test {
     }
   }
   // As a lane does: look, and sleep when there is nothing. Frames of ours seen until `until`.
-  uint32_t turn_until(uint32_t wanted, Nanoseconds patience, FrameWait& wait) {
+  uint32_t turn_until(uint32_t wanted, Nanoseconds patience, FrameWait<DpdkFrames>& wait) {
     uint32_t seen = 0;
     const Nanoseconds end = clock_now() + patience;
     while (seen < wanted && clock_now() < end) {
@@ -180,7 +180,7 @@ class DpdkFramesTest : public testing::Test {
 TEST_F(DpdkFramesTest, OverATapDevice) {
   {
     SCOPED_TRACE("a frame that comes between the last look and falling asleep is not slept over");
-    FrameWait wait(*frames_, *ring_);
+    FrameWait<DpdkFrames> wait(*frames_, *ring_);
     for (int round = 0; round < 200; ++round) {
       while (receive() > 0 || frames_->busy()) let_go();
       kernel_sends(100);  // after the last look, before the interrupt is armed
@@ -192,7 +192,7 @@ TEST_F(DpdkFramesTest, OverATapDevice) {
   }
   {
     SCOPED_TRACE("asleep it costs nothing, and a frame ends the sleep");
-    FrameWait wait(*frames_, *ring_);
+    FrameWait<DpdkFrames> wait(*frames_, *ring_);
     std::thread sender([&] {
       usleep(300'000);
       kernel_sends(100);

@@ -39,7 +39,7 @@ class DpdkWorld {
   BufferAllocator headers_;
   std::unique_ptr<DpdkFrames> frames_;
   std::unique_ptr<Streams> streams_;
-  std::optional<FrameWait> wait_;
+  std::optional<FrameWait<DpdkFrames>> wait_;
   uint64_t last_cycles_ = 0;
   uint64_t last_received_ = 0;
   Nanoseconds published_at_ = 0;
