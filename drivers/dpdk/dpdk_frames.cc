@@ -137,10 +137,7 @@ std::expected<void, std::string> DpdkFrames::make_pools() {
   const auto failed = [](const char* what) {
     return std::unexpected(std::string("no memory for ") + what + ": " + rte_strerror(rte_errno));
   };
-  // Short of buffers a port would be better off with fewer descriptors.
-  if (buffer_count_ < 4 * port_.receive_descriptors() || buffer_count_ < 4 * burst_max)
-    return std::unexpected("receive memory holds " + std::to_string(buffer_count_) +
-                           " buffers, too few: raise memory.arena_bytes or lower dpdk.mtu or the descriptors");
+  check(buffer_count_ >= 4 * port_.receive_descriptors(), "fewer buffers than the port was fitted to", buffer_count_);
   reserve_buffers_ = std::min(256u, buffer_count_ / 16);
   // Where the port steers by itself only strays are handed over.
   const bool steered = port_.config().steer;

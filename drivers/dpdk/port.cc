@@ -64,6 +64,11 @@ ReceiveShape receive_shape(uint32_t mtu_bytes, uint32_t header_bytes, uint32_t a
   return shape;
 }
 
+uint16_t receive_descriptors_max(uint32_t buffers) {
+  constexpr uint32_t most = 32'768;
+  return static_cast<uint16_t>(std::bit_floor(std::min(buffers / 4, most)));
+}
+
 Port::Port(const PortConfig& config, uint16_t number)
     : config_(config), number_(number), hand_over_(config.lanes.lane_count), pools_(config.lanes.lane_count) {}
 
@@ -148,14 +153,33 @@ std::expected<void, std::string> Port::negotiate() {
   };
   receive_descriptors_ = wanted(config_.receive_descriptors);
   transmit_descriptors_ = wanted(config_.transmit_descriptors);
+  if (const int result = rte_eth_dev_adjust_nb_rx_tx_desc(number_, &receive_descriptors_, &transmit_descriptors_);
+      result != 0)
+    return std::unexpected("takes no descriptors: " + error_text(result));
   table_size_ = info.reta_size;
   key_bytes_ = info.hash_key_size;
   hash_fields_ = is_tap_ ? 0 : info.flow_type_rss_offloads;
   return {};
 }
 
-void Port::place(uint32_t alignment_bytes) {
+std::expected<void, std::string> Port::place(uint32_t alignment_bytes, uint32_t receive_units) {
   shape_ = penstock::receive_shape(config_.mtu_bytes, config_.header_bytes, alignment_bytes);
+  const uint32_t buffers = receive_units / shape_.units;
+  const std::string has = "receive memory of a lane holds " + std::to_string(buffers) + " buffers of " +
+                          std::to_string(shape_.units * arena_unit_bytes / KiB) + " KiB for an MTU of " +
+                          std::to_string(config_.mtu_bytes);
+  if (buffers < receive_buffers_min) {
+    const uint64_t lacking = uint64_t{receive_buffers_min - buffers} * shape_.units * arena_unit_bytes;
+    return std::unexpected(has + ", " + std::to_string(receive_buffers_min) + " are needed: " +
+                           std::to_string(lacking / MiB + 1) +
+                           " MiB more (memory.arena_bytes, memory.receive_bytes) or a smaller dpdk.mtu");
+  }
+  if (const uint16_t most = receive_descriptors_max(buffers); receive_descriptors_ > most) {
+    config_.log(has + ": " + std::to_string(most) + " receive descriptors of each queue, not " +
+                std::to_string(receive_descriptors_) + "; a larger memory.arena_bytes has room for more");
+    receive_descriptors_ = most;
+  }
+  return {};
 }
 
 std::expected<void, std::string> Port::map_memory(std::byte* base, uint64_t bytes) {
@@ -211,8 +235,6 @@ std::expected<void, std::string> Port::set_up(bool spread) {
   }
   if (result != 0) return std::unexpected("cannot be configured: " + error_text(result));
   interrupts_ = wanted.intr_conf.rxq != 0;
-  if (result = rte_eth_dev_adjust_nb_rx_tx_desc(number_, &receive_descriptors_, &transmit_descriptors_); result != 0)
-    return std::unexpected("takes no descriptors: " + error_text(result));
 
   rte_eth_dev_info info{};
   rte_eth_dev_info_get(number_, &info);

@@ -1,7 +1,7 @@
 // One port of a card, or a virtual one: what it offers, what of that is used, and which queue gets which frame.
 //
 //   open()         probes the device and negotiates; nothing flows yet
-//   place()        says where payload shall lie, when the drive is known
+//   place()        says where payload shall lie, when the drive is known, and fits the rings to the memory
 //   lanes          make their pools with receive_shape() and give them in with set_pool()
 //   start()        queues, MTU, link, steering
 //   stop()         every frame that is still in the port's hands comes back; before the pools go
@@ -63,6 +63,10 @@ struct ReceiveShape {
 };
 ReceiveShape receive_shape(uint32_t mtu_bytes, uint32_t header_bytes, uint32_t alignment_bytes);
 
+// Of a lane. A quarter of them may wait in the port; the rest is with requests, other lanes, and a reserve.
+constexpr uint32_t receive_buffers_min = 256;
+uint16_t receive_descriptors_max(uint32_t buffers);
+
 struct PortStatistics {
   uint64_t missed = 0;     // the ring was full
   uint64_t no_buffer = 0;  // the pool was empty
@@ -77,8 +81,9 @@ class Port {
   ~Port();
   Port(const Port&) = delete;
 
-  // `alignment_bytes`: where the payload of most frames shall begin: a power of two, at most 4096.
-  void place(uint32_t alignment_bytes);
+  // `alignment_bytes`: where the payload of most frames shall begin: a power of two, at most 4096. `receive_units`: of
+  // each lane's arena, for buffers; a small one gets fewer descriptors.
+  std::expected<void, std::string> place(uint32_t alignment_bytes, uint32_t receive_units);
 
   const PortFeatures& features() const { return features_; }
   const ReceiveShape& receive_shape() const { return shape_; }

@@ -1,6 +1,7 @@
 // DpdkFrames over a real tap device in a network namespace of the test's own: every buffer comes back, memory that is
 // short is survived, and no frame is slept over.
 #include <arpa/inet.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
@@ -57,7 +58,11 @@ class DpdkFramesTest : public testing::Test {
                             .warn = [](std::string_view) {}});
     ASSERT_TRUE(port) << port.error();
     port_ = std::move(*port);
-    port_->place(512);
+    const auto too_small = port_->place(512, 100);
+    ASSERT_FALSE(too_small);
+    EXPECT_THAT(too_small.error(), testing::HasSubstr("holds 100 buffers of 4 KiB for an MTU of 1500, 256 are needed"));
+    const auto placed = port_->place(512, pool_units);
+    ASSERT_TRUE(placed) << placed.error();
     auto frames = DpdkFrames::create(*port_, {.lane = 0, .first_unit = 0, .unit_count = pool_units, .wake = {}}, arena_,
                                      *buffers_);
     ASSERT_TRUE(frames) << frames.error();

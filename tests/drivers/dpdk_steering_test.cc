@@ -176,6 +176,13 @@ TEST(ReceiveShape, PayloadBehindTheAssumedHeadersLiesOnTheAlignment) {
   }
 }
 
+TEST(ReceiveDescriptors, AreAQuarterOfTheBuffersAtMost) {
+  EXPECT_EQ(receive_descriptors_max(receive_buffers_min), 64);
+  EXPECT_EQ(receive_descriptors_max(3712), 512);  // 96 MiB of arena at an MTU of 9000
+  EXPECT_EQ(receive_descriptors_max(4096), 1024);
+  EXPECT_EQ(receive_descriptors_max(UINT32_MAX), 32'768);
+}
+
 TEST(HandOver, AQueueHoldsItsCapacityAndKeepsTheOrder) {
   HandOver links(2);
   HandOverQueue& queue = links.link(0, 1).filled;

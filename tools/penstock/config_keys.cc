@@ -49,7 +49,8 @@ const ConfigKey keys[] = {
      "can take it. 66: Ethernet, IPv4 and TCP with timestamps; 86: the same with IPv6; 54: without timestamps.",
      &Config::dpdk_header_bytes},
     {"dpdk.receive_descriptors", ConfigType::integer, "0", 0, 32768, "",
-     "Of each queue. 0: 1024, on a tap device 4, as the port allows.", &Config::dpdk_receive_descriptors},
+     "Of each queue. 0: 1024, on a tap device 4, as the port allows. At most a quarter of the receive buffers: a small "
+     "arena gets fewer.", &Config::dpdk_receive_descriptors},
     {"dpdk.transmit_descriptors", ConfigType::integer, "0", 0, 32768, "", "Likewise.",
      &Config::dpdk_transmit_descriptors},
     {"dpdk.steering", ConfigType::choice, "auto", 0, 0, "auto hand_over",

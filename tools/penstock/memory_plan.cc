@@ -33,18 +33,16 @@ MemoryPlan plan_memory(uint64_t arena_bytes, uint64_t receive_bytes, uint64_t re
 }
 
 FramePlan plan_frames(const MemoryPlan& plan, uint32_t buffer_units, uint32_t descriptors, uint32_t connections_max) {
-  constexpr uint32_t header_units = 512;
   constexpr uint32_t brief_bytes_max = 8192;
   const uint64_t buffer_bytes = uint64_t{buffer_units} * arena_unit_bytes;
-  const uint64_t buffers = (plan.receive_units() - header_units) / buffer_units;
+  const uint64_t buffers = (plan.receive_units() - FramePlan::header_units) / buffer_units;
 
   FramePlan frames;
-  frames.header_units = header_units;
   frames.brief_bytes = std::min<uint32_t>(static_cast<uint32_t>(buffer_bytes / 4), brief_bytes_max);
   // A connection without a reservation may hold a buffer.
   frames.connections_max = static_cast<uint32_t>(std::min<uint64_t>(connections_max, buffers / 8));
   const uint64_t promised = frames.connections_max + buffers / 8 + descriptors;  // an eighth: reserve and hand-over
-  const uint64_t taken = promised * buffer_bytes + uint64_t{header_units} * arena_unit_bytes;
+  const uint64_t taken = promised * buffer_bytes + uint64_t{FramePlan::header_units} * arena_unit_bytes;
   // Newest records give way, but not all of them at once.
   frames.reservation_bytes = plan.receive_bytes > taken ? plan.receive_bytes - taken : plan.receive_bytes / 4;
   // Two of the largest, each with what TcpStack::receive_cost() adds.

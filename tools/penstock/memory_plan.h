@@ -38,7 +38,7 @@ MemoryPlan plan_memory(uint64_t arena_bytes, uint64_t receive_bytes, uint64_t re
 //   | headers to be sent | a pool of buffers ...                                                        |
 //                          one for each connection, a reserve, what the port and other lanes hold, the rest: requests
 struct FramePlan {
-  uint32_t header_units = 0;
+  static constexpr uint32_t header_units = 512;
   uint32_t brief_bytes = 0;  // payload shorter than this is copied together, so that it fills buffers
   uint32_t connections_max = 0;
   uint64_t reservation_bytes = 0;

@@ -311,7 +311,9 @@ Result<void> Node::measure_drive() {
     constexpr uint32_t headers_max = 90;
     const bool at_seam =
         units_.seam > 0 && units_.seam <= arena_unit_bytes && config_.dpdk_mtu >= units_.seam + headers_max;
-    port_->place(at_seam ? units_.seam : std::clamp(units_.address_unit, 64u, arena_unit_bytes));
+    auto placed = port_->place(at_seam ? units_.seam : std::clamp(units_.address_unit, 64u, arena_unit_bytes),
+                               memory_.receive_units() - FramePlan::header_units);
+    if (!placed) return does_not_fit(placed.error());
   }
   return {};
 }
