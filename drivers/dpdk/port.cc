@@ -25,7 +25,8 @@ constexpr uint32_t link_bytes_max = 18;  // Ethernet header with a VLAN tag
 constexpr uint32_t page_bytes = 4096;
 constexpr uint32_t mbuf_room_max = UINT16_MAX;  // DPDK's lengths
 constexpr uint16_t descriptors_usual = 1024;
-constexpr uint16_t descriptors_tap = 4;  // one readv each: more only cost
+constexpr uint16_t descriptors_virtio = 256;  // as hosts have them; the driver does not tell how many there are
+constexpr uint16_t descriptors_tap = 4;       // one readv each: more only cost
 constexpr uint32_t pieces_max = 16;
 constexpr uint32_t segmentation_bytes_max = 61'440;
 
@@ -89,7 +90,7 @@ std::expected<std::unique_ptr<Port>, std::string> Port::open(const PortConfig& c
 
 Port::~Port() {
   stop();
-  if (device_ != nullptr) rte_dev_remove(device_);
+  if (device_ != nullptr && !half_way()) rte_dev_remove(device_);
 }
 
 std::expected<void, std::string> Port::negotiate() {
@@ -149,7 +150,8 @@ std::expected<void, std::string> Port::negotiate() {
                                         : pieces_max;  // all copied
 
   const auto wanted = [&](uint32_t configured) {
-    return static_cast<uint16_t>(configured != 0 ? configured : is_tap_ ? descriptors_tap : descriptors_usual);
+    if (configured != 0) return static_cast<uint16_t>(configured);
+    return is_tap_ ? descriptors_tap : driver_ == "net_virtio" ? descriptors_virtio : descriptors_usual;
   };
   receive_descriptors_ = wanted(config_.receive_descriptors);
   transmit_descriptors_ = wanted(config_.transmit_descriptors);
@@ -234,6 +236,7 @@ std::expected<void, std::string> Port::set_up(bool spread) {
     result = rte_eth_dev_configure(number_, lanes, lanes, &wanted);
   }
   if (result != 0) return std::unexpected("cannot be configured: " + error_text(result));
+  configured_ = true;
   interrupts_ = wanted.intr_conf.rxq != 0;
 
   rte_eth_dev_info info{};
@@ -252,9 +255,14 @@ std::expected<void, std::string> Port::set_up(bool spread) {
     if (!is_tap_ && transmit_descriptors_ >= 4 * kept_max)
       transmit.tx_free_thresh = static_cast<uint16_t>(transmit_descriptors_ - kept_max);
     result = rte_eth_tx_queue_setup(number_, queue, transmit_descriptors_, static_cast<unsigned>(node), &transmit);
+    if (result != 0) {  // its own threshold, then
+      transmit.tx_free_thresh = info.default_txconf.tx_free_thresh;
+      result = rte_eth_tx_queue_setup(number_, queue, transmit_descriptors_, static_cast<unsigned>(node), &transmit);
+    }
     if (result != 0) return std::unexpected("refuses a transmit queue: " + error_text(result));
   }
   if (result = rte_eth_dev_start(number_); result != 0) return std::unexpected("does not start: " + error_text(result));
+  running_ = true;
   return {};
 }
 
@@ -272,6 +280,7 @@ std::expected<void, std::string> Port::bring_up() {
     steering_ = Steering::rules;
   } else if (can_spread) {
     rte_eth_dev_stop(number_);
+    running_ = false;
     if (auto done = set_up(true); !done) return done;
   }
   if (steering_ != Steering::rules) steer();
@@ -406,6 +415,7 @@ void Port::stop() {
   const std::lock_guard lock(control_);
   if (!open_) return;
   open_ = false;
+  if (half_way()) return;
   rte_eth_dev_stop(number_);
   rte_eth_dev_close(number_);
 }

@@ -118,6 +118,9 @@ class Port {
   std::expected<void, std::string> bring_up();
   std::expected<void, std::string> set_up(bool spread);
   std::expected<void, std::string> set_tap_mtu();
+  // Drivers that did not start keep their interrupts, and DPDK aborts when those lose their file: such a port is left
+  // to the end of the process.
+  bool half_way() const { return configured_ && !running_; }
   void steer();
   bool steer_by_rules();
   bool steer_by_hash();
@@ -134,6 +137,7 @@ class Port {
   bool is_tap_ = false;
   bool multi_segment_ = false;
   bool open_ = true;
+  bool configured_ = false, running_ = false;
   bool interrupts_ = false;
   uint32_t port_mtu_ = 1500;
   uint16_t receive_descriptors_ = 0, transmit_descriptors_ = 0;
