@@ -219,6 +219,50 @@ TEST(DoctorTest, BifurcatedCardsStayWithTheKernel) {
   EXPECT_FALSE(findings(machine).contains("card.iommu"));
 }
 
+void give_card_to_node(MadeMachine& machine, const std::string& device) {
+  machine.bypass = false;  // by no option
+  machine.config.network = "dpdk";
+  machine.config.dpdk_device = device;
+}
+
+TEST(DoctorTest, TheCardOfTheConfigurationIsTheOneThatIsMeant) {
+  MadeMachine machine;
+  machine.write("/sys/bus/pci/devices/0000:05:00.0/class", "0x020000");
+  for (const char* device : {"0000:43:00.0", "43:00.0", "0000:43:00.0,some_argument=1"}) {
+    give_card_to_node(machine, device);
+    const auto found = findings(machine);
+    EXPECT_THAT(found.at("card.found").found, HasSubstr("0000:43:00.0"));
+    EXPECT_EQ(found.at("card.driver").verdict, Verdict::ok) << found.at("card.driver").found;
+    EXPECT_TRUE(found.contains("card.iommu"));
+  }
+  EXPECT_THAT(findings(machine, "05:00.0").at("card.found").found, HasSubstr("0000:05:00.0"));
+  give_card_to_node(machine, "0000:99:00.0");
+  const auto now = machine.look();
+  ASSERT_FALSE(now);
+  EXPECT_THAT(now.error(), HasSubstr("0000:99:00.0"));
+}
+
+TEST(DoctorTest, AVirtualDeviceNeedsNoCard) {
+  MadeMachine machine;
+  give_card_to_node(machine, "net_tap0,iface=tap0");
+  machine.link(machine.card_path() + "driver", "/sys/bus/pci/drivers/ice");
+  const auto found = findings(machine);
+  EXPECT_EQ(found.at("card.driver").verdict, Verdict::ok);
+  EXPECT_FALSE(found.contains("card.iommu"));
+}
+
+TEST(DoctorTest, LanesThatMayChooseAreNearTheCardTheyDrive) {
+  MadeMachine machine;
+  machine.config.cores = {"auto"};
+  give_card_to_node(machine, MadeMachine::card);
+  EXPECT_EQ(findings(machine).at("card.node").verdict, Verdict::ok);
+  machine.config.cores = {"0", "2"};
+  EXPECT_EQ(findings(machine).at("card.node").verdict, Verdict::warn);
+  machine.config.cores = {"auto"};
+  machine.config.network = "kernel";
+  EXPECT_EQ(findings(machine).at("card.node").verdict, Verdict::warn);
+}
+
 TEST(DoctorTest, OfSeveralCardsOneIsNamed) {
   MadeMachine machine;
   machine.write("/sys/bus/pci/devices/0000:05:00.0/class", "0x020000");

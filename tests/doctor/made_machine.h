@@ -27,9 +27,7 @@ class MadeMachine {
   void mount(const std::string& kind, const std::string& options) const;
 
   std::expected<Situation, std::string> look(const std::string& wanted_card = "") const {
-    auto now = look_around(RootFiles(root_), facts, config, wanted_card);
-    if (now) now->bypass = bypass;
-    return now;
+    return look_around(RootFiles(root_), facts, config, wanted_card, bypass);
   }
 
   const std::string& root() const { return root_; }

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <sstream>
 
+#include "drivers/dpdk/eal.h"
 #include "tools/penstock/data_directory.h"
 
 namespace penstock::doctor {
@@ -134,24 +135,35 @@ std::string existing_part(const std::string& path) {
   return error ? part.string() : real.string();
 }
 
-std::expected<Situation, std::string> look_around(RootFiles files, SystemFacts facts, Config config, std::string card) {
+std::expected<Situation, std::string> look_around(RootFiles files, SystemFacts facts, Config config, std::string card,
+                                                  bool bypass) {
   Situation now{.files = std::move(files), .facts = std::move(facts), .config = std::move(config)};
+  now.cards = ethernet_cards(now.files);
+  const std::string& device = now.config.dpdk_device;
+  const bool of_configuration = now.config.network == "dpdk" && is_pci_address(device);
+  if (card.empty() && of_configuration) card = device.substr(0, device.find(','));
+  auto found = find_card(now.files, now.cards, card);
+  if (!found) return std::unexpected(found.error());
+  now.card = std::move(*found);
+  now.bypass = bypass || of_configuration;
+
   const auto format = DataDirectory::look(now.config.data_directory);
   auto lanes = static_cast<uint32_t>(now.config.lanes);
   if (lanes == 0)
     lanes = format ? format->lane_count : std::clamp(now.facts.machine.core_count(), 1u, lane_count_created_max);
   now.segment_bytes = static_cast<uint64_t>(now.config.segment_bytes);
   if (now.segment_bytes == 0) now.segment_bytes = format ? format->segment_bytes : segment_bytes_created;
-  auto places = place_lanes(now.facts.machine, lanes, now.config.cores);
+  // As `serve` does: lanes that may choose are near the card they drive.
+  const bool choose = now.config.cores.empty() || now.config.cores == std::vector<std::string>{"auto"};
+  const bool near_card = choose && now.bypass && now.card && now.card->numa_node >= 0;
+  auto places =
+      place_lanes(near_card ? of_node(now.facts.machine, static_cast<uint32_t>(now.card->numa_node)) : now.facts.machine,
+                  lanes, now.config.cores);
   if (!places) return std::unexpected(places.error());
   now.places = std::move(*places);
 
   now.mount = mount_of(now.files, existing_part(now.config.data_directory));
   if (now.mount) now.drive = drive_of(now.files, *now.mount);
-  now.cards = ethernet_cards(now.files);
-  auto found = find_card(now.files, now.cards, card);
-  if (!found) return std::unexpected(found.error());
-  now.card = std::move(*found);
   return now;
 }
 

@@ -52,9 +52,11 @@ struct Situation {
   std::vector<uint32_t> lane_nodes() const;  // sorted, unique
 };
 
-// `card`: a PCI address or the kernel's name of an interface; empty: the only one there is.
+// `card`: a PCI address or the kernel's name of an interface; empty: the one of dpdk.device, else the only one there is.
+// `bypass`: look as if the node were to drive it itself; it does if the configuration says so.
 // The error is for the operator: the configuration and this machine do not go together at all.
-std::expected<Situation, std::string> look_around(RootFiles files, SystemFacts facts, Config config, std::string card);
+std::expected<Situation, std::string> look_around(RootFiles files, SystemFacts facts, Config config, std::string card,
+                                                  bool bypass);
 
 // The deepest directory of the path that exists.
 std::string existing_part(const std::string& path);
