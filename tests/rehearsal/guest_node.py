@@ -26,7 +26,7 @@ class Counts:
 
 class GuestNode:
     def __init__(self, machine: Machine, binary: str, drive: str, file_system: str, settings: dict[str, object]):
-        self.machine, self.binary = machine, binary
+        self.machine, self.binary, self.pid = machine, binary, 0
         self.device = machine.block_device(drive)
         self.home = f"/run/node-{drive}"
         self.mount = f"{self.home}/mount"
@@ -57,6 +57,10 @@ class GuestNode:
             raise GuestError(f"the node ended with status {status}:\n{self.log()[-4000:]}")
 
     def unmount(self) -> None:
+        """Also after a failure, so that the next round has the drive and the card."""
+        if self.pid and self.running():
+            self.machine.run(f"kill -KILL {self.pid}")
+            self.machine.ask({"wait": self.pid}, patience_s=60)
         self.machine.run(f"umount {self.mount}")
 
     def log(self) -> str:
