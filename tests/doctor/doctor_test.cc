@@ -251,6 +251,19 @@ TEST(DoctorTest, AVirtualDeviceNeedsNoCard) {
   EXPECT_FALSE(found.contains("card.iommu"));
 }
 
+TEST(DoctorTest, DpdkTakesHugePagesOfItsOwnOnTheCardsNode) {
+  MadeMachine machine;
+  machine.config.cores = {"0", "2"};
+  give_card_to_node(machine, MadeMachine::card);
+  // 128 for each arena, and 12 for each lane.
+  EXPECT_THAT(findings(machine).at("memory.hugepages").found,
+              HasSubstr("node 0: 128 of 2 MiB needed, 300 free; node 1: 152 of 2 MiB needed"));
+  machine.write(pages + "free_hugepages", "151");
+  EXPECT_EQ(findings(machine).at("memory.hugepages").verdict, Verdict::warn);
+  machine.write(pages + "free_hugepages", "152");
+  EXPECT_EQ(findings(machine).at("memory.hugepages").verdict, Verdict::ok);
+}
+
 TEST(DoctorTest, LanesThatMayChooseAreNearTheCardTheyDrive) {
   MadeMachine machine;
   machine.config.cores = {"auto"};

@@ -1,4 +1,4 @@
-// Huge pages for the lanes' arenas, on the node of each.
+// Huge pages for the lanes' arenas, on the node of each, and for DPDK.
 #include <fmt/format.h>
 
 #include <map>
@@ -15,10 +15,23 @@ std::string pages_of_node(uint32_t node) {
   return fmt::format("/sys/devices/system/node/node{}/hugepages/hugepages-2048kB/", node);
 }
 
+int64_t pages_of(uint64_t bytes) { return static_cast<int64_t>((bytes + huge_page_bytes - 1) / huge_page_bytes); }
+
+// DPDK's own, on the card's node: something for each receive buffer, of which there are most when frames are small, and
+// what hangs on the rings. As measured, rounded up.
+constexpr uint64_t tables_per_arena = 16;  // a sixteenth
+constexpr uint64_t tables_of_rings_bytes = 8 * MiB;
+
 std::map<uint32_t, int64_t> pages_needed(const Situation& now) {
   std::map<uint32_t, int64_t> needed;
   const auto arena = static_cast<uint64_t>(now.config.memory_arena_bytes);
-  for (const LanePlace& place : now.places) needed[place.numa_node] += (arena + huge_page_bytes - 1) / huge_page_bytes;
+  const bool on_card_node = now.card && now.card->numa_node >= 0;
+  for (const LanePlace& place : now.places) {
+    needed[place.numa_node] += pages_of(arena);
+    if (now.config.network == "dpdk")
+      needed[on_card_node ? static_cast<uint32_t>(now.card->numa_node) : place.numa_node] +=
+          pages_of(arena / tables_per_arena + tables_of_rings_bytes);
+  }
   return needed;
 }
 
