@@ -95,7 +95,7 @@ void Neighbour::on_timer(Nanoseconds now) {
   }
 }
 
-// What we sent ourselves, come back. The link address alone does not say so: the two ends of a tap device have the same.
+// What we sent ourselves, come back. The link address alone does not say so: both ends of a tap device have the same.
 bool Neighbour::is_own(const LinkAddress& link, const IpAddress& source) const {
   return link == link_address_ && (source.is_unspecified() || addresses_.find(source) != nullptr);
 }

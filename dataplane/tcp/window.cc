@@ -33,13 +33,10 @@ uint32_t Core::promised(const Connection& c) const {
   return c.reader_closed || c.fin_received ? 0 : c.rcv_edge - c.rcv_nxt;
 }
 
-// A peer with more to send waits for a window that takes a full segment (RFC 1122 4.2.3.4), for 200 ms and more. Where
-// segments are larger than what is accepted beyond the credit anyway, the window is one segment as long as there is
-// credit at all; what is beyond the credit waits here.
-uint32_t Core::least_window(const Connection& c) const {
-  const uint32_t segment = advertised_mss(c.flow.local.is_v4());
-  return segment > edge_overshoot_max ? segment : 0;
-}
+// A peer with more to send waits for a window that takes a full segment (RFC 1122 4.2.3.4), for 200 ms and more: at the
+// end of each request that it has the next one behind. So the window is one segment as long as there is credit at all;
+// what is beyond the credit waits here.
+uint32_t Core::least_window(const Connection& c) const { return advertised_mss(c.flow.local.is_v4()); }
 
 uint32_t Core::overshoot_max(const Connection& c) const {
   return std::max(edge_overshoot_max, least_window(c) + (1u << c.rcv_scale));

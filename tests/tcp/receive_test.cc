@@ -231,6 +231,31 @@ TEST(Window, TheLastBytesOfARequestFit) {
   EXPECT_EQ(world.received, request);
 }
 
+// A request whose end is nearer than a segment, the next one behind it: the peer cuts nothing to fit.
+TEST(Window, HoldsAFullSegmentAtTheEndOfARequest) {
+  TcpWorld world(small_config(), small_port());
+  world.credit_at_open = 4096;
+  Peer peer{world};
+  peer.connect();
+  const auto window = [&] { return world.streams->stack().view(world.stream).window_bytes; };
+  constexpr uint32_t segment_bytes = 1460;
+  peer.data(text(1400));
+  peer.data(text(1400));
+  peer.data(text(371));
+  world.poll();
+  world.all_out();
+  EXPECT_EQ(world.received.size(), 3171u);  // 925 bytes of credit are left
+  EXPECT_GE(window(), segment_bytes);
+  peer.data(text(1400));
+  world.poll();
+  world.all_out();
+  EXPECT_EQ(world.received.size(), 4096u);
+  world.streams->allow(world.stream, 4096);
+  world.poll();
+  EXPECT_EQ(world.received.size(), 4571u);
+  world.streams->stack().check_invariants();
+}
+
 // A peer with more to send waits for a window that takes a full segment.
 TEST(Window, HoldsAFullSegmentWhereSegmentsAreLong) {
   PortFeatures features = small_port();
