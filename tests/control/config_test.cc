@@ -103,6 +103,20 @@ TEST(Config, ErrorsNameTheLineTheKeyTheValueAndWhatIsAccepted) {
       {"segment_bytes = \"1 MiB\"\n", "multiple of 1 MiB from 16 MiB"},
       {"cluster_id = \"a b\"\n", "cluster_id = a b: must be 1 to 64 characters"},
       {"data_directory = \"\"\n", "must not be empty"},
+      {"dpdk.addresses = [\"192.0.2.10\"]\n", "dpdk.addresses = 192.0.2.10: must be addresses with their prefix"},
+      {"dpdk.addresses = [\"192.0.2.10/33\"]\n", "must be addresses with their prefix"},
+      {"dpdk.addresses = [\"2001:db8::10/129\"]\n", "must be addresses with their prefix"},
+      {"dpdk.addresses = [\"192.0.2.10/24\", \"node/24\"]\n", "must be addresses with their prefix"},
+      {"dpdk.addresses = [\"192.0.2.10/\"]\n", "must be addresses with their prefix"},
+      {"dpdk.addresses = [\"192.0.2.10/-1\"]\n", "must be addresses with their prefix"},
+      {"dpdk.mtu = 1279\n", "dpdk.mtu = 1279: must be 1280 to 65521"},
+      {"dpdk.mtu = 65522\n", "must be 1280 to 65521"},
+      {"dpdk.header_bytes = 53\n", "must be 54 to 90"},
+      {"dpdk.receive_descriptors = 40000\n", "must be 0 to 32768"},
+      {"dpdk.steering = \"rules\"\n", "must be one of auto, hand_over"},
+      {"dpdk.interrupts = \"on\"\n", "must be one of auto, off"},
+      {"dpdk.iova = \"dc\"\n", "must be one of auto, va, pa"},
+      {"network = \"xdp\"\n", "must be one of kernel, dpdk"},
       {"cores = [[1]]\n", "cores: a list of numbers and strings is expected here"},
       {"lanes = \n", "p.toml:1: "},
       {"lanes = 1\nlanes = 2\n", "p.toml:2: "},
@@ -112,6 +126,19 @@ TEST(Config, ErrorsNameTheLineTheKeyTheValueAndWhatIsAccepted) {
     const std::string error = error_of(each.toml);
     EXPECT_NE(error.find(each.expected), std::string::npos) << each.toml << " -> " << error;
   }
+}
+
+TEST(Config, APortNeedsItsDeviceAndAddresses) {
+  EXPECT_NE(error_of("network = \"dpdk\"\n").find("dpdk.device must name a port"), std::string::npos);
+  EXPECT_NE(error_of("network = \"dpdk\"\n").find("dpdk.addresses must say"), std::string::npos);
+  const Config config = good("network = \"dpdk\"\n[dpdk]\ndevice = \"0000:3b:00.0\"\n",
+                             {"dpdk.addresses=192.0.2.10/24,2001:db8::10/64"});
+  EXPECT_EQ(config.dpdk_device, "0000:3b:00.0");
+  EXPECT_EQ(config.dpdk_addresses, (std::vector<std::string>{"192.0.2.10/24", "2001:db8::10/64"}));
+  std::string many = "dpdk.addresses=192.0.2.1/24";
+  for (int i = 2; i <= 17; ++i) many += ",192.0.2." + std::to_string(i) + "/24";
+  EXPECT_NE(error_of("network = \"dpdk\"\ndpdk.device = \"net_tap0\"\n", {many}).find("at most 16 addresses"),
+            std::string::npos);
 }
 
 TEST(Config, ErrorsOfSetNameIt) {
@@ -191,6 +218,15 @@ TEST(Settings, Addresses) {
   EXPECT_EQ(endpoint_of("::1", 1).address[15], 1);
 }
 
+TEST(Settings, InterfaceAddresses) {
+  const net::InterfaceAddress v4 = interface_address("192.0.2.10/24"), v6 = interface_address("2001:db8::10/64");
+  EXPECT_EQ(v4.address, net::IpAddress::v4(192, 0, 2, 10));
+  EXPECT_EQ(v4.prefix_bits, 24);
+  EXPECT_FALSE(v6.address.is_v4());
+  EXPECT_EQ(v6.address.bytes()[15], 0x10);
+  EXPECT_EQ(v6.prefix_bits, 64);
+}
+
 TEST(Settings, PortsHaveRoomForEveryLane) {
   EXPECT_TRUE(check_ports(65535, 0, 1));
   EXPECT_EQ(check_ports(65535, 0, 2).error(), "port: 65535 leaves no room for 2 lanes");
@@ -209,6 +245,40 @@ TEST(Settings, MemorySharesFillTheArena) {
   }
   EXPECT_EQ(plan_memory(256 * MiB, 0, 0, 0, 1 * MiB).request_bytes_max, 1 * MiB);
   EXPECT_EQ(plan_memory(256 * MiB, 32 * MiB, 16 * MiB, 8 * MiB, 1 * MiB).log_bytes, 200 * MiB);
+}
+
+// Everything that may be promised at once has its buffers.
+TEST(Settings, FramePlansAddUp) {
+  constexpr uint32_t connections_wanted = 10'000;
+  for (const uint64_t arena : {64 * MiB, 256 * MiB, 1024 * MiB}) {
+    const MemoryPlan plan = plan_memory(arena, 0, 0, 0, 100 * MiB);
+    for (const uint32_t units : {1u, 3u, 17u}) {
+      for (const uint32_t descriptors : {4u, 256u}) {
+        const FramePlan frames = plan_frames(plan, units, descriptors, connections_wanted);
+        const uint64_t buffer_bytes = uint64_t{units} * arena_unit_bytes;
+        EXPECT_GT(frames.connections_max, 0u);
+        EXPECT_LE(frames.connections_max, connections_wanted);
+        EXPECT_LE(frames.brief_bytes * uint64_t{4}, buffer_bytes);
+        // As TcpStack::receive_cost() has it.
+        const auto cost = [&](uint64_t bytes) { return (bytes / frames.brief_bytes + 3) * buffer_bytes; };
+        EXPECT_LE(2 * cost(frames.request_bytes_max), frames.reservation_bytes) << arena << " " << units;
+        EXPECT_LE(frames.header_units * uint64_t{arena_unit_bytes} + frames.reservation_bytes +
+                      (frames.connections_max + descriptors) * buffer_bytes,
+                  plan.receive_bytes + plan.resident_bytes)
+            << arena << " " << units;
+      }
+    }
+  }
+  // What docs/ARCHITECTURE.md tells operators, for MTU 1500, 9000 and 65521.
+  const MemoryPlan plan = plan_memory(256 * MiB, 0, 0, 0, 100 * MiB);
+  const FramePlan small = plan_frames(plan, 1, 4, connections_wanted), jumbo = plan_frames(plan, 3, 4, connections_wanted),
+                  giant = plan_frames(plan, 17, 4, connections_wanted);
+  EXPECT_EQ(small.connections_max, 5056u);
+  EXPECT_EQ(small.request_bytes_max / 100'000, 71u);
+  EXPECT_EQ(jumbo.connections_max, 1685u);
+  EXPECT_EQ(jumbo.request_bytes_max / 100'000, 71u);
+  EXPECT_EQ(giant.connections_max, 297u);
+  EXPECT_EQ(giant.request_bytes_max / 100'000, 33u);
 }
 
 }  // namespace

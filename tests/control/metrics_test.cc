@@ -7,6 +7,7 @@
 #include <map>
 #include <sstream>
 
+#include "dataplane/net/counters.h"
 #include "tools/penstock/admin_server.h"
 #include "tools/penstock/metrics_page.h"
 #include "tools/penstock/operator_log.h"
@@ -50,6 +51,34 @@ TEST(Metrics, EveryLaneHasASampleOfEachMetric) {
   for (const char* name : {"penstock_commits_total", "penstock_drive_writes_total", "penstock_drive_flushes_total",
                            "penstock_inflight_bytes", "penstock_reserved_bytes", "penstock_reservations_waiting"})
     EXPECT_TRUE(samples.contains(std::string(name) + "{lane=\"0\"}")) << name;
+}
+
+TEST(Metrics, APortHasItsOwn) {
+  std::deque<LaneMetrics> lanes(2);
+  lanes[1].network.frames_received.set(7);
+  lanes[1].network.payload_frames_aligned.set(6);
+  lanes[0].network.frames_dropped_memory.set(3);
+  lanes[0].network.tcp[static_cast<size_t>(TcpCount::segments_retransmitted)].set(2);
+  lanes[1].network.tcp[static_cast<size_t>(TcpCount::drop_tcp_checksum)].set(5);
+  const std::vector<const LaneMetrics*> both{&lanes[0], &lanes[1]};
+  const PortCounts port{.missed = 11, .no_buffer = 12, .receive_errors = 13, .transmit_errors = 14, .link_up = true};
+  const auto samples = samples_of(metrics_page(both, &port));
+  EXPECT_EQ(samples.at("penstock_frames_received_total{lane=\"1\"}"), "7");
+  EXPECT_EQ(samples.at("penstock_frames_received_total{lane=\"0\"}"), "0");
+  EXPECT_EQ(samples.at("penstock_payload_frames_aligned_total{lane=\"1\"}"), "6");
+  EXPECT_EQ(samples.at("penstock_frames_dropped_total{lane=\"0\",reason=\"memory\"}"), "3");
+  EXPECT_EQ(samples.at("penstock_frames_dropped_total{lane=\"1\",reason=\"tcp_checksum\"}"), "5");
+  EXPECT_FALSE(samples.contains("penstock_frames_dropped_total{lane=\"0\",reason=\"tcp_checksum\"}"));
+  EXPECT_EQ(samples.at("penstock_tcp_segments_retransmitted_total{lane=\"0\"}"), "2");
+  EXPECT_EQ(samples.at("penstock_port_missed_total"), "11");
+  EXPECT_EQ(samples.at("penstock_port_no_buffer_total"), "12");
+  EXPECT_EQ(samples.at("penstock_port_receive_errors_total"), "13");
+  EXPECT_EQ(samples.at("penstock_port_transmit_errors_total"), "14");
+  EXPECT_EQ(samples.at("penstock_port_link_up"), "1");
+  // Without a port there is nothing of it.
+  const auto without = samples_of(metrics_page(both));
+  EXPECT_FALSE(without.contains("penstock_port_link_up"));
+  EXPECT_FALSE(without.contains("penstock_frames_received_total{lane=\"0\"}"));
 }
 
 TEST(Metrics, ErrorsHaveKafkasNames) {

@@ -1,6 +1,6 @@
 // Sends the same produce requests again and again, as fast as they are acknowledged: the load of tools/bench/ingest.
 //
-//   sender --bytes N [--batch-bytes 900000] [--record-bytes 1000] [--in-flight 4] [--distinct 32]
+//   sender --bytes N [--batch-bytes 900000] [--record-bytes 1000] [--in-flight 4] [--distinct 32] [--congestion cubic]
 //          TOPIC HOST:PORT/PARTITION...
 //
 // One thread and one connection for each HOST:PORT/PARTITION, `--in-flight` requests under way on each, until N bytes of
@@ -43,6 +43,7 @@ struct Options {
   size_t record_bytes = 1000;
   uint32_t in_flight = 4;
   uint32_t distinct = 32;
+  std::string congestion;  // empty: as the system has it
   std::string topic;
   std::vector<std::string> places;
 };
@@ -163,7 +164,7 @@ struct Totals {
   std::atomic<uint64_t> errors{0};
 };
 
-int connect_to(const std::string& host, int port) {
+int connect_to(const Options& options, const std::string& host, int port) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(port));
@@ -172,6 +173,10 @@ int connect_to(const std::string& host, int port) {
   if (connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) fail("cannot connect to " + host);
   const int yes = 1;
   setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+  const std::string& congestion = options.congestion;
+  if (!congestion.empty() &&
+      setsockopt(connection, IPPROTO_TCP, TCP_CONGESTION, congestion.data(), static_cast<socklen_t>(congestion.size())) != 0)
+    fail("this kernel has no congestion control " + congestion);
   return connection;
 }
 
@@ -205,7 +210,7 @@ void run_connection(const Options& options, const std::string& place, size_t fir
                     Totals& totals) {
   const size_t colon = place.find(':'), slash = place.find('/');
   if (colon == std::string::npos || slash == std::string::npos) fail("HOST:PORT/PARTITION is expected: " + place);
-  const int connection = connect_to(place.substr(0, colon), std::atoi(place.c_str() + colon + 1));
+  const int connection = connect_to(options, place.substr(0, colon), std::atoi(place.c_str() + colon + 1));
   const int32_t partition = std::atoi(place.c_str() + slash + 1);
   std::vector<std::string> heads;
   for (const auto& [at, bytes] : batches.places) heads.push_back(request_head(options, partition, bytes));
@@ -245,6 +250,10 @@ Options parse(int argument_count, char** arguments) {
       continue;
     }
     if (++i == argument_count) fail(name + " needs a value");
+    if (name == "--congestion") {
+      options.congestion = arguments[i];
+      continue;
+    }
     const uint64_t value = std::strtoull(arguments[i], nullptr, 10);
     if (name == "--bytes")
       options.bytes = value;
