@@ -365,7 +365,7 @@ void run_lane(const Options& options) {
                                  .header_bytes = options.header_bytes,
                                  .log = [](std::string_view) {},
                                  .warn = [](std::string_view line) { fail(std::string(line)); }}));
-  port->place(arena_unit_bytes);
+  if (auto placed = port->place(arena_unit_bytes, receive_units - header_units); !placed) fail(placed.error());
   memory.kept_count_max =
       static_cast<uint32_t>(options.keep_mib * MiB / arena_unit_bytes / port->receive_shape().units);
   {
