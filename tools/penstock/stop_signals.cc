@@ -7,6 +7,10 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+
 #include "dataplane/base/check.h"
 
 namespace penstock {
@@ -29,8 +33,15 @@ StopSignals::~StopSignals() {
 }
 
 StopSignals::Event StopSignals::wait(int timeout_ms) {
+  using Clock = std::chrono::steady_clock;
   pollfd sources[] = {{.fd = signals_, .events = POLLIN, .revents = 0}, {.fd = woken_, .events = POLLIN, .revents = 0}};
-  poll(sources, 2, timeout_ms);
+  const Clock::time_point ends = Clock::now() + std::chrono::milliseconds(timeout_ms);
+  // Signals of others end a poll too: a tap device driven by DPDK sends one with each frame.
+  while (poll(sources, 2, timeout_ms) < 0 && errno == EINTR) {
+    if (timeout_ms < 0) continue;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(ends - Clock::now());
+    timeout_ms = static_cast<int>(std::max<int64_t>(0, left.count()));
+  }
   signalfd_siginfo received;
   if (read(signals_, &received, sizeof received) == sizeof received) return Event::signal;
   uint64_t count;
