@@ -121,6 +121,7 @@ DpdkFrames::DpdkFrames(Port& port, const DpdkFramesConfig& config, Arena arena, 
       attachments_(std::make_unique<Attachments>(buffers)),
       mbufs_(config.unit_count),
       buffer_count_(config.unit_count / shape_.units),
+      port_holds_(port.receive_descriptors()),
       lent_to_(lane_count_),
       wake_due_(lane_count_) {}
 
@@ -195,15 +196,22 @@ DpdkFrames::~DpdkFrames() {
 // ------------------------------------------------------------------------------------------------------- receiving
 
 bool DpdkFrames::scarce() const {
-  return held_ + lent_ + port_.receive_descriptors() + reserve_buffers_ >= buffer_count_;
+  return held_ + lent_ + port_holds_ + reserve_buffers_ >= buffer_count_;
 }
 
 uint64_t DpdkFrames::receive_free() const {
-  const uint64_t taken = held_ + lent_ + port_.receive_descriptors() + reserve_buffers_;
+  const uint64_t taken = held_ + lent_ + port_holds_ + reserve_buffers_;
   return taken >= buffer_count_ ? 0 : (buffer_count_ - taken) * shape_.units * arena_unit_bytes;
 }
 
+// Some drivers fill two rings for a queue.
+void DpdkFrames::count_port() {
+  counted_ = true;
+  port_holds_ = std::max(port_holds_, rte_mempool_in_use_count(receive_pool_) - static_cast<uint32_t>(lent_));
+}
+
 void DpdkFrames::receive(Nanoseconds now) {
+  if (!counted_) count_port();
   now_ = now;
   frame_count_ = piece_count_ = 0;
   deadline_ = never_ns;

@@ -117,6 +117,7 @@ class DpdkFrames {
   std::expected<void, std::string> make_pools();
   void find_interrupt();
 
+  void count_port();
   void receive(Nanoseconds now);
   void take(rte_mbuf* frame);
   void take_handed();
@@ -142,6 +143,8 @@ class DpdkFrames {
   std::unique_ptr<Attachments> attachments_;
   std::vector<rte_mbuf*> mbufs_;  // by unit of the receive region
   uint32_t buffer_count_ = 0;
+  uint32_t port_holds_ = 0;  // in its rings
+  bool counted_ = false;     // once it has started
   uint32_t reserve_buffers_ = 0;
   uint64_t held_ = 0;  // buffers the stack has
   uint64_t lent_ = 0;  // to other lanes

@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 
+#include <atomic>
 #include <cctype>
 #include <cstdio>
 #include <optional>
@@ -19,6 +20,14 @@ namespace {
 
 std::function<void(DpdkLog, std::string_view)> log_line;
 std::optional<std::string> started;
+std::atomic<bool> ending{false};
+
+// What sounds like trouble and is none. Net_tap says "error" of what it then does without: no failure that matters is
+// told by its lines alone. Pages of 1 GiB are not wanted. Drivers close twice at the end.
+bool of_no_consequence(std::string_view line) {
+  const auto has = [&](std::string_view part) { return line.find(part) != line.npos; };
+  return ending || has("tap_") || has("qdisc_") || has("kB hugepages reported on node");
+}
 
 // Ours -> DPDK's. Its information is a developer's.
 uint32_t dpdk_level(DpdkLog level) {
@@ -43,9 +52,8 @@ DpdkLog level_of(int dpdk) {
 ssize_t take_line(void*, const char* text, size_t bytes) {
   std::string_view line(text, bytes);
   while (!line.empty() && line.back() == '\n') line.remove_suffix(1);
-  // Net_tap says "error" of what it then does without: no failure that matters is told by its lines alone.
-  const bool of_tap = line.find("tap_") != line.npos || line.find("qdisc_") != line.npos;
-  if (!line.empty() && log_line) log_line(of_tap ? DpdkLog::debug : level_of(rte_log_cur_msg_loglevel()), line);
+  if (!line.empty() && log_line)
+    log_line(of_no_consequence(line) ? DpdkLog::debug : level_of(rte_log_cur_msg_loglevel()), line);
   return static_cast<ssize_t>(bytes);
 }
 
@@ -111,6 +119,8 @@ std::expected<std::string, std::string> start_eal(const EalConfig& config) {
             (rte_eal_iova_mode() == RTE_IOVA_PA ? ", physical addresses" : ", virtual addresses");
   return *started;
 }
+
+void end_eal() { ending = true; }
 
 bool join_eal() {
   sigset_t all;

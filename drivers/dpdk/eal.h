@@ -28,6 +28,9 @@ bool is_pci_address(std::string_view device);
 // Later calls in the same process only say what the first one said.
 std::expected<std::string, std::string> start_eal(const EalConfig& config);
 
+// Before the last port stops: what DPDK says from now on is for a developer.
+void end_eal();
+
 // What a lane's thread does before it uses a port: DPDK gives it caches of its own, and signals that virtual devices
 // use among themselves go to other threads. False: DPDK has no room for another thread.
 bool join_eal();

@@ -402,7 +402,10 @@ int Node::stop() {
     _exit(1);
   }
   for (LaneSetup& setup : lanes_) setup.wait_until_done();
-  if (port_) port_->stop();
+  if (port_) {
+    end_eal();
+    port_->stop();
+  }
   for (LaneSetup& setup : lanes_) setup.take_down();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
