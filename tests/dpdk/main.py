@@ -6,11 +6,15 @@ For each number of lanes, with the port steering frames to their lane and with l
   * frames are handed over when they have to be, and when the port steers hardly any is;
   * echo is answered once (where there is a ping);
   * it stops in order and no buffer is missing.
+
+And once: the same without receive interrupts, where lanes look again after a while; a stop while producers and consumers are
+at work; and huge pages, where this machine has some free, which DPDK and the arenas must use.
 """
 import argparse
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -102,6 +106,61 @@ def cell(lanes, mtu, steering, texts, megabytes, work, count):
         count.judge((fault := node.stop()) is None, f"{what}: it ends in order" + (f": {fault}" if fault else ""))
 
 
+def without_interrupts(texts, work, count):
+    what = "no interrupts"
+    with dpdk.Node(1, 9000, settings={"dpdk.interrupts": "off"}) as node:
+        count.judge(node.said("none: lanes look again"), f"{what}: the port's table says so")
+        written, _ = produce(f"{dpdk.NODE_V4}:{dpdk.PORT}", "one", texts)
+        count.judge(written and same(f"{dpdk.NODE_V4}:{dpdk.PORT}", "one", texts, work), f"{what}: read back")
+        before, cpu = node.metrics()["penstock_idle_waits_total"], node.cpu_s()
+        time.sleep(2)
+        looks, cpu = (node.metrics()["penstock_idle_waits_total"] - before) / 2, (node.cpu_s() - cpu) / 2
+        count.judge(100 < looks < 1500, f"{what}: idle, it looks {looks:.0f} times a second")
+        count.judge(cpu < 0.5, f"{what}: idle, it takes {100 * cpu:.0f} % of a core")
+        count.judge((fault := node.stop()) is None, f"{what}: it ends in order" + (f": {fault}" if fault else ""))
+
+
+def stop_under_load(steering, count):
+    what = f"stop under load, steering {steering}"
+    with dpdk.Node(2, 9000, steering) as node, open("/dev/null", "w") as nowhere:
+        bootstrap = f"{dpdk.NODE_V4}:{dpdk.PORT}"
+        running = []
+        for partition in range(4):
+            lines = subprocess.Popen(["yes", "a line that says nothing" * 8], stdout=subprocess.PIPE)
+            running += [lines, subprocess.Popen(["kcat", "-P", "-b", bootstrap, "-t", "load", "-p", str(partition)],
+                                                stdin=lines.stdout, stderr=nowhere)]
+        time.sleep(1)
+        running += [subprocess.Popen(["kcat", "-C", "-b", bootstrap, "-t", "load", "-p", str(partition)], stdout=nowhere,
+                                     stderr=nowhere) for partition in range(4)]
+        time.sleep(2)
+        busy = node.metrics()
+        count.judge(busy["penstock_payload_bytes_total"] > 1e6 and busy["penstock_fetch_bytes_total"] > 1e6,
+                    f"{what}: {busy['penstock_payload_bytes_total'] / 1e6:.0f} MB written, "
+                    f"{busy['penstock_fetch_bytes_total'] / 1e6:.0f} MB read meanwhile")
+        # A leak is an error line that names the holder.
+        count.judge((fault := node.stop()) is None, f"{what}: it ends in order" + (f": {fault}" if fault else ""))
+        for each in running:
+            each.kill()
+            each.wait()
+
+
+def huge_pages_free():
+    return int(pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").read_text())
+
+
+def huge_pages(count):
+    arena, of_dpdk = 128, 64
+    if huge_pages_free() < arena + of_dpdk:
+        return
+    with dpdk.Node(1, 1500) as node:
+        maps = pathlib.Path(f"/proc/{node.process.pid}/numa_maps").read_text().splitlines()
+        huge = sum(int(re.search(r"dirty=(\d+)|anon=(\d+)", line)[0].split("=")[1]) for line in maps
+                   if "kernelpagesize_kB=2048" in line and re.search(r"dirty=|anon=", line))
+        count.judge(huge > arena, f"huge pages: {huge} in use, the arena has {arena}")
+        count.judge(node.said(", huge pages"), "huge pages: DPDK has them too")
+        count.judge((fault := node.stop()) is None, "huge pages: it ends in order" + (f": {fault}" if fault else ""))
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--lanes", default="1,2,4")
@@ -119,6 +178,10 @@ def main():
             for mtu in map(int, options.mtu.split(",")):
                 for steering in options.steering.split(",") if lanes > 1 else ["auto"]:
                     cell(lanes, mtu, steering, texts, options.megabytes, work, count)
+        without_interrupts(texts[:2], work, count)
+    for steering in options.steering.split(","):
+        stop_under_load(steering, count)
+    huge_pages(count)
     print(f"{time.monotonic() - start:.0f} s")
     print(f"{count.passed} passed, {count.failed} failed")
     return 1 if count.failed else 0

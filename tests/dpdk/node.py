@@ -73,6 +73,10 @@ class Node:
                 sums[name] = sums.get(name, 0) + float(value)
         return sums
 
+    def cpu_s(self):
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / 100
+
     def said(self, text):
         return text in self.log.read_text()
 
