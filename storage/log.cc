@@ -67,7 +67,7 @@ Log::Impl::Impl(const LogConfig& config, const DriveUnits& units, const LogMemor
       index(std::move(found.index)),
       producers(std::move(found.producers)),
       writer(config, units, log_memory, end_of(found.log), usable(found.log), found.log.read_only, &statistics),
-      resident(units, log_memory.arena, log_memory.buffers, config.resident_bytes_max),
+      resident(units, log_memory.arena, log_memory.buffers, *log_memory.allocator, config.resident_bytes_max),
       reader(units, log_memory, config.read_bytes_max, &statistics),
       interval_ns(config.retention_interval_ns),
       clock(newest_timestamp(found.log)) {
@@ -147,6 +147,20 @@ void Log::shed_resident(uint64_t bytes) {
   const uint64_t from_reads = impl_->reader.shed(bytes);
   if (from_reads < bytes) impl_->resident.shed(bytes - from_reads);
   impl_->statistics.resident_bytes = impl_->resident.bytes();
+}
+
+// Somebody found no memory: what is only kept in case it is asked for gives way, and is there in the next round.
+void Log::Impl::make_room() {
+  const uint64_t wanted = memory.allocator->take_refused();
+  if (wanted == 0) return;
+  const uint64_t from_reads = reader.shed(wanted);
+  if (from_reads < wanted) resident.shed_own(wanted - from_reads);
+  statistics.resident_bytes = resident.bytes();
+}
+
+bool Log::Impl::room_comes() const {
+  if (memory.allocator->refused_bytes() == 0) return false;  // it was not memory
+  return !memory.buffers->released().empty() || resident.own_bytes() > 0 || reader.can_shed();
 }
 
 const LogStatistics& Log::statistics() const { return impl_->statistics; }

@@ -204,10 +204,11 @@ class Log {
   // The batch with the partition's largest max_timestamp (ListOffsets -3).
   std::optional<StoredBatch> find_max_timestamp(PartitionSlot slot) const;
 
-  enum class FetchVerdict : uint8_t { ready, reading, busy, damaged };
+  enum class FetchVerdict : uint8_t { ready, reading, soon, busy, damaged };
   // The bytes of a batch. ready: appended to `to` (whole batch, in order), one Holder::send reference per piece.
   // reading: the drive reads it, for all who ask, and reads_done() will say `token`; call again then. A token reads one
-  // batch at a time. busy: no read buffer, try later. damaged: what the drive holds does not match its entry (CRC, length).
+  // batch at a time. soon: no memory, but what is only kept in case it is asked for gives way: try in the next round.
+  // busy: others hold it, try later. damaged: what the drive holds does not match its entry (CRC, length).
   FetchVerdict fetch(PartitionSlot slot, const StoredBatch& batch, uint64_t token, PiecePool& pool, PieceList& to);
   // Tokens of reads that finished since the last call.
   std::span<const uint64_t> reads_done() const;
@@ -215,7 +216,8 @@ class Log {
   // Whoever waited for this token is gone.
   void cancel_read(uint64_t token);
 
-  // Gives back resident buffers, oldest first, until at least `bytes` (by buffer) came free or none is left.
+  // Gives back what was read, then resident buffers, oldest first, until at least `bytes` (by buffer) came free or none
+  // is left.
   void shed_resident(uint64_t bytes);
 
   // Nothing open, nothing in flight.

@@ -58,6 +58,10 @@ struct Log::Impl {
   }
   const Partition* find(PartitionSlot slot) const { return const_cast<Impl*>(this)->find(slot); }
 
+  // log.cc
+  void make_room();
+  bool room_comes() const;
+
   // log_write.cc
   void take_durable();
   void index_commit(const LogWriter::Durable& durable);

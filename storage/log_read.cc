@@ -46,7 +46,8 @@ Log::FetchVerdict Log::fetch(PartitionSlot slot, const StoredBatch& batch, uint6
     ++impl_->statistics.resident_hits;
     return FetchVerdict::ready;
   }
-  return impl_->reader.fetch(*entry, impl_->slot_of(entry->segment), token, pool, to);
+  const FetchVerdict verdict = impl_->reader.fetch(*entry, impl_->slot_of(entry->segment), token, pool, to);
+  return verdict == FetchVerdict::busy && impl_->room_comes() ? FetchVerdict::soon : verdict;
 }
 
 // False: not enough pieces in the pool.

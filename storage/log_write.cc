@@ -73,6 +73,7 @@ void Log::Impl::write_notes() {
 // ---- the drive ----
 
 const DriveRequest* Log::next_request(Nanoseconds now) {
+  impl_->make_room();
   if (!impl_->notes.empty()) impl_->write_notes();
   const DriveRequest* request = impl_->writer.next_request(now);
   impl_->offered_read = request == nullptr;

@@ -18,6 +18,10 @@ constexpr uint64_t near_bytes = 256 * KiB;
 // And of a header whose batch is far: most headers are shorter.
 constexpr uint64_t header_guess_bytes = 16 * KiB;
 
+bool same_batch(const IndexEntry& a, const IndexEntry& b) {
+  return a.segment == b.segment && a.commit == b.commit && a.ordinal == b.ordinal;
+}
+
 }  // namespace
 
 struct LogReader::Read {
@@ -27,6 +31,8 @@ struct LogReader::Read {
   IndexEntry entry;
   SegmentSlot slot{};
   uint32_t retries = 0;
+  // What the first request takes, and what did not come with it, once that is known. Kept while idle.
+  uint64_t header_bytes = 0, runs_bytes = 0;
 
   // Bytes [from, to) of the commit, in buffers [first_buffer, ..) of this read.
   struct Extent {
@@ -73,10 +79,7 @@ Log::FetchVerdict LogReader::fetch(const IndexEntry& entry, SegmentSlot slot, ui
 LogReader::Read* LogReader::find(const IndexEntry& entry) {
   for (const auto& each : reads_) {
     Read& read = *each;
-    if (read.state != Read::State::idle && read.entry.segment == entry.segment && read.entry.commit == entry.commit &&
-        read.entry.ordinal == entry.ordinal) {
-      return &read;
-    }
+    if (read.state != Read::State::idle && same_batch(read.entry, entry)) return &read;
   }
   return nullptr;
 }
@@ -108,32 +111,43 @@ void LogReader::stop_wanting(uint64_t token, const Read* except) {
 
 LogReader::Read* LogReader::start(const IndexEntry& entry, SegmentSlot slot) {
   if (wants_full()) return nullptr;
-  Read* read = nullptr;
-  for (int round = 0; read == nullptr && round < 2; ++round) {
-    for (uint32_t i = 0; i < reads_.size() && read == nullptr; ++i) {
-      last_used_ = (last_used_ + 1) % static_cast<uint32_t>(reads_.size());
-      if (reads_[last_used_]->state == Read::State::idle) read = reads_[last_used_].get();
-    }
-    if (read == nullptr && shed(1) == 0) return nullptr;
-  }
+  Read* read = idle_read(entry);
+  if (read == nullptr && shed(1) > 0) read = idle_read(entry);
   if (read == nullptr) return nullptr;
-  // The header ends before the first run begins.
-  const uint64_t header_bytes = std::min<uint64_t>(entry.first_position, header_guess_bytes);
+  if (!same_batch(read->entry, entry)) {
+    // The header ends before the first run begins.
+    read->header_bytes = std::min<uint64_t>(entry.first_position, header_guess_bytes);
+    read->runs_bytes = 0;
+  }
   read->state = Read::State::reading_header;
   read->entry = entry;
   read->slot = slot;
   read->retries = 0;
-  if (begin(*read, header_bytes)) return read;
+  if (begin(*read)) return read;
   release(*read);
   return nullptr;
 }
 
+// The one that read this batch before, if it is there: it knows what the batch takes.
+LogReader::Read* LogReader::idle_read(const IndexEntry& entry) {
+  const auto idle = [](const Read& read) { return read.state == Read::State::idle; };
+  for (const auto& each : reads_) {
+    if (idle(*each) && same_batch(each->entry, entry)) return each.get();
+  }
+  for (uint32_t i = 0; i < reads_.size(); ++i) {
+    last_used_ = (last_used_ + 1) % static_cast<uint32_t>(reads_.size());
+    if (idle(*reads_[last_used_])) return reads_[last_used_].get();
+  }
+  return nullptr;
+}
+
 // The first request: the header, in one buffer, and with it a batch that ends near.
-bool LogReader::begin(Read& read, uint64_t header_bytes) {
+bool LogReader::begin(Read& read) {
   const uint64_t batch_end = uint64_t{read.entry.first_position} + read.entry.bytes;
   const bool near = read.entry.direct && batch_end <= near_bytes;
-  const uint64_t to = near ? batch_end : header_bytes;
-  const uint64_t later = near ? 0 : round_up(read.entry.bytes, arena_unit_bytes) + arena_unit_bytes;  // at both edges
+  const uint64_t to = near ? batch_end : read.header_bytes;
+  const uint64_t batch_bytes = round_up(read.entry.bytes, arena_unit_bytes) + arena_unit_bytes;  // at both edges
+  const uint64_t later = near ? 0 : std::max(batch_bytes, read.runs_bytes);
   if (!promise(read, round_up(to, arena_unit_bytes) + later) || !add_extent(read, 0, to, true)) return false;
   read.extent = 0;
   read.arrived = 0;
@@ -151,13 +165,17 @@ bool LogReader::add_extent(Read& read, uint64_t from, uint64_t to, bool contiguo
 }
 
 bool LogReader::promise(Read& read, uint64_t bytes) {
-  if (!make_room(read, bytes)) return false;
+  if (!make_room(read, bytes) || !memory_.allocator->has(promised_ + bytes)) return false;
   read.promised += bytes;
+  promised_ += bytes;
   bytes_ += bytes;
   return true;
 }
 
-void LogReader::end_promise(Read& read) { bytes_ -= std::exchange(read.promised, 0); }
+void LogReader::end_promise(Read& read) {
+  promised_ -= read.promised;
+  bytes_ -= std::exchange(read.promised, 0);
+}
 
 // For `bytes` more, within the budget; but one batch can always be read, however large.
 bool LogReader::make_room(const Read& read, uint64_t bytes) {
@@ -170,17 +188,21 @@ bool LogReader::take_buffers(Read& read, uint64_t bytes, bool contiguous) {
   const uint64_t rounded = round_up(bytes, arena_unit_bytes);
   if (rounded > read.promised && !make_room(read, rounded - read.promised)) return false;
   for (uint64_t taken = 0; taken < bytes;) {
-    if (read.buffers.full()) return false;
+    if (read.buffers.full()) {  // free memory lies in pieces too small
+      memory_.allocator->refused(bytes - taken);
+      return false;
+    }
     const uint8_t order = BufferAllocator::order_for(bytes - taken);
     uint8_t got = order;
-    BufferIndex buffer = memory_.allocator->allocate(order);
-    if (buffer == no_buffer && !contiguous) buffer = memory_.allocator->allocate_at_most(order, &got);
+    const BufferIndex buffer =
+        contiguous ? memory_.allocator->allocate(order) : memory_.allocator->allocate_at_most(order, &got);
     if (buffer == no_buffer) return false;
     memory_.buffers->open(buffer, got, Holder::read);
     read.buffers.push_back(buffer);
     const uint64_t length = memory_.buffers->bytes(buffer);
     const uint64_t of_promise = std::min(length, read.promised);
     read.promised -= of_promise;
+    promised_ -= of_promise;
     read.bytes += length;
     bytes_ += length - of_promise;
     taken += length;
@@ -286,7 +308,8 @@ void LogReader::header_arrived(Read& read) {
   }
   if (header_bytes > read.extents[0].to) {  // longer than guessed: once more, whole
     release_memory(read);
-    if (!begin(read, header_bytes)) give_way(read);
+    read.header_bytes = header_bytes;
+    if (!begin(read)) give_way(read);
     return;
   }
   const auto* bytes = reinterpret_cast<const std::byte*>(&header);
@@ -344,6 +367,10 @@ bool LogReader::plan_extents(Read& read) {
     if (place == count) places[count++] = Read::Extent{.from = from, .to = to};
     places[place].from = std::min(places[place].from, from);
     places[place].to = std::max(places[place].to, to);
+  }
+  read.runs_bytes = 0;
+  for (size_t i = 0; i < count; ++i) {
+    read.runs_bytes += round_up(places[i].to - places[i].from + 2 * units_.block, arena_unit_bytes);
   }
   for (size_t i = 0; i < count; ++i) {
     if (!add_extent(read, places[i].from, places[i].to, false)) return false;
@@ -462,15 +489,20 @@ uint64_t LogReader::shed(uint64_t bytes) {
   const uint64_t before = bytes_;
   for (const auto& each : reads_) {
     if (before - bytes_ >= bytes) break;
-    if (each->state == Read::State::ready && each->wanters == 0 && only_ours(*each)) release(*each);
+    if (may_go(*each)) release(*each);
   }
   return before - bytes_;
 }
 
-// Nobody sends from it any more.
-bool LogReader::only_ours(const Read& read) const {
-  return std::all_of(read.buffers.all().begin(), read.buffers.all().end(),
-                     [&](BufferIndex buffer) { return memory_.buffers->holders(buffer) == 1; });
+bool LogReader::can_shed() const {
+  return std::ranges::any_of(reads_, [&](const auto& each) { return may_go(*each); });
+}
+
+// Nobody waits for it and nobody sends from it any more.
+bool LogReader::may_go(const Read& read) const {
+  return read.state == Read::State::ready && read.wanters == 0 &&
+         std::ranges::all_of(read.buffers.all(),
+                             [&](BufferIndex buffer) { return memory_.buffers->holders(buffer) == 1; });
 }
 
 bool LogReader::uses(SegmentSlot slot) const {

@@ -8,8 +8,8 @@
 // has come for it or was cancelled; then it is cache. A token wants one batch at a time: asking for another lets go of
 // the one before.
 //
-// A read begins when the budget has room for all of its batch: what the drive has read of a batch is never thrown away
-// because its rest does not fit.
+// A read begins when the budget and the memory have room for all of its batch. What its runs take on the drive beyond
+// that is known when the header is there; if that does not fit then, the read is given up and begins again when it does.
 //
 //   idle -> reading_header -> reading_runs -> ready
 //                 |                |
@@ -51,6 +51,7 @@ class LogReader {
 
   // Lets go of finished batches that nobody waits for until `bytes` came free or none is left; returns what came free.
   uint64_t shed(uint64_t bytes);
+  bool can_shed() const;
   bool uses(SegmentSlot slot) const;  // a read of it is not finished
   bool idle() const;  // no request in flight or waiting to go
   void release_all();
@@ -64,10 +65,11 @@ class LogReader {
 
   Read* find(const IndexEntry& entry);
   Read* start(const IndexEntry& entry, SegmentSlot slot);
+  Read* idle_read(const IndexEntry& entry);
   bool wants_full() const { return wants_.size() + done_.size() >= done_.capacity(); }  // so that all can be told
   bool want(Read& read, uint64_t token);
   void stop_wanting(uint64_t token, const Read* except = nullptr);
-  bool begin(Read& read, uint64_t header_bytes);
+  bool begin(Read& read);
   bool add_extent(Read& read, uint64_t from, uint64_t to, bool contiguous);
   bool promise(Read& read, uint64_t bytes);
   void end_promise(Read& read);
@@ -87,13 +89,14 @@ class LogReader {
   template <class Visit>
   void for_each_piece(const Read& read, Visit&& visit) const;
   bool hand_over(const Read& read, PiecePool& pool, PieceList& to);
-  bool only_ours(const Read& read) const;
+  bool may_go(const Read& read) const;
 
   DriveUnits units_;
   LogMemory memory_;
   uint64_t bytes_max_;
   LogStatistics* statistics_;
-  uint64_t bytes_ = 0;  // of buffers held, and promised
+  uint64_t bytes_ = 0;     // of buffers held, and promised
+  uint64_t promised_ = 0;  // of these, promised
   std::vector<std::unique_ptr<Read>> reads_;
   uint32_t waiting_ = 0;  // reads with a request that waits to go
   uint32_t next_ = 0;     // where the search for such a one begins: round and round, so each gets its turn

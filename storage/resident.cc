@@ -6,9 +6,11 @@
 
 namespace penstock {
 
-ResidentCommits::ResidentCommits(const DriveUnits& units, const Arena& arena, BufferTable* buffers, uint64_t bytes_max)
+ResidentCommits::ResidentCommits(const DriveUnits& units, const Arena& arena, BufferTable* buffers,
+                                 const BufferAllocator& allocator, uint64_t bytes_max)
     : arena_(arena),
       buffers_(buffers),
+      allocator_(allocator),
       bytes_max_(bytes_max),
       commits_(limits::resident_commits_max(bytes_max)),
       vectors_(limits::resident_vectors_max(units, bytes_max)),
@@ -38,10 +40,7 @@ void ResidentCommits::take(OutgoingCommit& commit, SegmentNumber segment, FilePo
   for (uint64_t i = held_before; i < held_.end(); ++i) take_buffer(held_[i]);
   commit.passed_on();
   if (!has_header) {  // the header's buffer is the first
-    const BufferIndex header = held_[held_before];
-    buffers_->release(header, Holder::resident);
-    --references_[header.value];
-    bytes_ -= buffers_->bytes(header);
+    let_go(held_[held_before]);
     held_[held_before] = no_buffer;
   }
   while (bytes_ > bytes_max_) evict();
@@ -49,7 +48,17 @@ void ResidentCommits::take(OutgoingCommit& commit, SegmentNumber segment, FilePo
 
 void ResidentCommits::take_buffer(BufferIndex buffer) {
   buffers_->pass(buffer, Holder::commit, Holder::resident);
-  if (references_[buffer.value]++ == 0) bytes_ += buffers_->bytes(buffer);
+  if (references_[buffer.value]++ > 0) return;
+  bytes_ += buffers_->bytes(buffer);
+  if (allocator_.owns(buffer)) own_bytes_ += buffers_->bytes(buffer);
+}
+
+void ResidentCommits::let_go(BufferIndex buffer) {
+  if (--references_[buffer.value] == 0) {
+    bytes_ -= buffers_->bytes(buffer);
+    if (allocator_.owns(buffer)) own_bytes_ -= buffers_->bytes(buffer);
+  }
+  buffers_->release(buffer, Holder::resident);
 }
 
 void ResidentCommits::evict() {
@@ -57,10 +66,7 @@ void ResidentCommits::evict() {
   const Item& item = commits_.front();
   while (vectors_.begin() < item.vectors_end) vectors_.pop_front();
   for (; held_.begin() < item.held_end; held_.pop_front()) {
-    const BufferIndex buffer = held_.front();
-    if (buffer == no_buffer) continue;
-    if (--references_[buffer.value] == 0) bytes_ -= buffers_->bytes(buffer);
-    buffers_->release(buffer, Holder::resident);
+    if (held_.front() != no_buffer) let_go(held_.front());
   }
   commits_.pop_front();
 }
@@ -71,6 +77,11 @@ void ResidentCommits::shed(uint64_t bytes) {
   if (goal == 0) {
     while (!commits_.empty()) evict();
   }
+}
+
+void ResidentCommits::shed_own(uint64_t bytes) {
+  const uint64_t goal = own_bytes_ - std::min(bytes, own_bytes_);
+  while (own_bytes_ > goal) evict();
 }
 
 std::optional<ResidentCommits::Name> ResidentCommits::find(SegmentNumber segment, FilePosition position) const {

@@ -15,7 +15,8 @@ namespace penstock {
 
 class ResidentCommits {
  public:
-  ResidentCommits(const DriveUnits& units, const Arena& arena, BufferTable* buffers, uint64_t bytes_max);
+  ResidentCommits(const DriveUnits& units, const Arena& arena, BufferTable* buffers, const BufferAllocator& allocator,
+                  uint64_t bytes_max);
 
   // A commit became durable. Its references pass from Holder::commit to Holder::resident; the commit is empty then.
   // Commits come in log order.
@@ -48,7 +49,9 @@ class ResidentCommits {
 
   // Lets go of the oldest commits until `bytes` came free or none is left.
   void shed(uint64_t bytes);
-  uint64_t bytes() const { return bytes_; }  // of buffers held
+  void shed_own(uint64_t bytes);  // of buffers that the log gave out itself
+  uint64_t bytes() const { return bytes_; }          // of buffers held
+  uint64_t own_bytes() const { return own_bytes_; }  // of these, of the log's
 
  private:
   struct Vector {
@@ -85,12 +88,15 @@ class ResidentCommits {
     }
   }
   void take_buffer(BufferIndex buffer);
+  void let_go(BufferIndex buffer);
   void evict();
 
   Arena arena_;
   BufferTable* buffers_;
+  const BufferAllocator& allocator_;
   uint64_t bytes_max_;
   uint64_t bytes_ = 0;
+  uint64_t own_bytes_ = 0;
   BoundedQueue<Item> commits_;
   BoundedQueue<Vector> vectors_;
   BoundedQueue<BufferIndex> held_;

@@ -59,6 +59,12 @@ BufferAllocator::BufferAllocator(uint32_t first, uint32_t count)
 }
 
 BufferIndex BufferAllocator::allocate(uint8_t order) {
+  const BufferIndex buffer = find(order);
+  if (buffer == no_buffer) refused(uint64_t{arena_unit_bytes} << order);
+  return buffer;
+}
+
+BufferIndex BufferAllocator::find(uint8_t order) {
   uint8_t from = order;
   while (from <= order_max && heads_[from] == none) ++from;
   if (from > order_max) return no_buffer;
@@ -74,12 +80,13 @@ BufferIndex BufferAllocator::allocate(uint8_t order) {
 
 BufferIndex BufferAllocator::allocate_at_most(uint8_t order, uint8_t* got) {
   for (int smaller = order; smaller >= 0; --smaller) {
-    const BufferIndex buffer = allocate(static_cast<uint8_t>(smaller));
+    const BufferIndex buffer = find(static_cast<uint8_t>(smaller));
     if (buffer != no_buffer) {
       *got = static_cast<uint8_t>(smaller);
       return buffer;
     }
   }
+  refused(uint64_t{arena_unit_bytes} << order);
   return no_buffer;
 }
 

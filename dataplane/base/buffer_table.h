@@ -6,6 +6,7 @@
 // buffer out (BufferAllocator in the kernel world, the card's pool under DPDK), in bursts.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -13,6 +14,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "dataplane/base/check.h"
 #include "dataplane/base/units.h"
@@ -122,6 +124,17 @@ class BufferAllocator {
   void free(BufferIndex buffer, uint8_t order);
   bool owns(BufferIndex buffer) const { return buffer.value >= first_ && buffer.value < first_ + count_; }
 
+  // Whether so much is free, though not necessarily in one buffer.
+  bool has(uint64_t bytes) {
+    if (free_bytes() >= bytes) return true;
+    refused(bytes - free_bytes());
+    return false;
+  }
+  // The most that somebody asked for in vain since take_refused() was called.
+  uint64_t refused_bytes() const { return refused_bytes_; }
+  uint64_t take_refused() { return std::exchange(refused_bytes_, 0); }
+  void refused(uint64_t bytes) { refused_bytes_ = std::max(refused_bytes_, bytes); }
+
   uint64_t free_bytes() const { return uint64_t{free_units_} * arena_unit_bytes; }
   uint64_t bytes() const { return uint64_t{count_} * arena_unit_bytes; }
 
@@ -135,12 +148,14 @@ class BufferAllocator {
     uint32_t previous = none;
     uint8_t free_order = 0xff;  // order of the free block that begins here; 0xff: none begins here
   };
+  BufferIndex find(uint8_t order);
   void push(uint32_t unit, uint8_t order);
   void remove(uint32_t unit);
 
   uint32_t first_;
   uint32_t count_;
   uint32_t free_units_ = 0;
+  uint64_t refused_bytes_ = 0;
   std::array<uint32_t, order_max + 1> heads_;
   std::unique_ptr<Node[]> nodes_;
 };

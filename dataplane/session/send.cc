@@ -215,6 +215,9 @@ bool Broker::stage_next(uint32_t index) {
       case Log::FetchVerdict::reading:
         connection.reading = true;
         return false;
+      case Log::FetchVerdict::soon:
+        list_pump(index);
+        return false;
       case Log::FetchVerdict::busy:
         send_pressure_ = true;  // what was read for readers that do not take it may be all that can be read
         list_pump(index);

@@ -226,6 +226,56 @@ TEST_F(SendTest, ReadersOfColdDataTakeTurns) {
   }
 }
 
+// All is copied on its way to the drive, so the newest records lie in the log's own memory and leave less of it than
+// may be read at once. They give way, and so does what was read, to readers as to producers.
+class LogMemoryTest : public SendTest {
+ protected:
+  static constexpr int batches = 120;
+  void fill_memory() {
+    setup.units.copybreak = 1 * MiB;
+    setup.log_bytes = 3 * MiB;
+    setup.log.resident_bytes_max = 2 * MiB;
+    setup.log.read_bytes_max = 2 * MiB;
+    start({{"t", {0}}});
+    fill("t", batches, 50'000);
+  }
+  size_t count_of(Client& client) {
+    return batches_of(answer_of<FetchResponse>(client, 12)->topics[0].partitions[0].records).size();
+  }
+};
+
+TEST_F(LogMemoryTest, NewestRecordsGiveWayToReads) {
+  fill_memory();
+  Client& client = connect();
+  fetch_all(client);
+  EXPECT_EQ(count_of(client), static_cast<size_t>(batches));
+  EXPECT_LT(log().statistics().reads, 4u * batches) << "read again and again";
+}
+
+TEST_F(LogMemoryTest, WhatWasReadGivesWayToCommits) {
+  fill_memory();
+  for (int64_t i = 0; i < 20; ++i) {
+    Client& client = connect();
+    fetch_all(client);
+    EXPECT_EQ(count_of(client), static_cast<size_t>(batches + i));
+    EXPECT_EQ(produced(client, {"t", 0, batch_of(1, 50'000)}), batches + i);
+    drop(client);
+  }
+}
+
+// Memory that gives way costs no reader its connection.
+TEST_F(LogMemoryTest, ASlowReaderStaysWhileOthersReadColdRecords) {
+  fill_memory();
+  Client &slow = connect(), &reader = connect();
+  stop_reading(slow, true);
+  fetch_all(slow);
+  run_for(20 * second_ns);
+  fetch_all(reader);
+  EXPECT_EQ(count_of(reader), static_cast<size_t>(batches));
+  EXPECT_FALSE(slow.connection.ended(now()));
+  EXPECT_EQ(metrics().connections_closed_slow.get(), 0u);
+}
+
 // Several read the same batch from the drive at the same time; once all of them have it nobody wants it any more.
 TEST_F(SendTest, WhatSeveralHaveReadAtTheSameTimeCanBeLetGo) {
   start({{"t", {0}}});

@@ -256,8 +256,9 @@ void World::start_node(bool faults) {
     log.lane = i;
     log.segment_bytes = segment_bytes_;
     log.spare_segments = 1;
-    log.resident_bytes_max = random_.one_in(2) ? 1 * MiB : 64 * KiB;
-    log.read_bytes_max = 1 * MiB;
+    // What is kept in memory has a bound of its own, or only the memory there is.
+    log.resident_bytes_max = random_.one_in(3) ? log_region_bytes : random_.one_in(2) ? 1 * MiB : 64 * KiB;
+    log.read_bytes_max = random_.one_in(3) ? log_region_bytes : 1 * MiB;
     log.partitions_max = 64;
     log.producers_max = 256;
     log.retention_interval_ns = static_cast<Nanoseconds>(random_.between(1, 20)) * millisecond_ns;
