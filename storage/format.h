@@ -24,7 +24,18 @@
 // segment, its predecessor by number and id, that one's predecessor, and so on. A segment whose header is intact but
 // which is not on that path was given up (its header write may have failed and reached the drive all the same): void.
 //
-// All integers are little-endian. A reader refuses a version it does not know.
+// Behind the last commit of a sealed segment, where its successor says that it ends, may lie a footer: what a reader
+// would know after it had read all of the segment.
+//
+//   | FooterHead | FooterKey.. | pad | block | block | ... |      block:  | FooterBlock | row | row | ... | pad |
+//   predecessor_end of the successor                                      0                        block_bytes at most
+//
+// Its rows come in three sections, each from a block of its own: how far every partition of the lane had come at the end
+// of the segment, what every producer had sent last, and the segment's batches by partition and offset. The head is
+// written last, when the blocks are durable: where it is whole, so are they. A footer is a shortcut and nothing more;
+// whoever does not know it, or finds it damaged, reads the commits.
+//
+// All integers are little-endian. A reader refuses a version it does not know; of a footer, it passes it over.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +50,11 @@ inline constexpr uint8_t format_version = 1;
 // "PNSTKSEG" and "PNSTKCMT" as they appear in the file.
 inline constexpr uint64_t segment_magic = 0x4745534b54534e50;
 inline constexpr uint64_t commit_magic = 0x544d434b54534e50;
+
+// A footer counts its own versions, since a segment can be read without. "PNSTKFTR" and "PNSTKFBL".
+inline constexpr uint8_t footer_version = 1;
+inline constexpr uint64_t footer_magic = 0x5254464b54534e50;
+inline constexpr uint64_t footer_block_magic = 0x4c42464b54534e50;
 
 // The hash before commit 1 of a new log.
 inline constexpr uint64_t chain_start = 0;
@@ -83,7 +99,7 @@ struct CommitHeader {
 };
 static_assert(sizeof(CommitHeader) == 80 && alignof(CommitHeader) == 1);
 
-// In both headers the CRC begins behind itself.
+// In all headers the CRC begins behind itself.
 inline constexpr uint32_t crc_from = 12;
 
 enum class EntryKind : uint8_t {
@@ -129,6 +145,88 @@ struct Run {
   Little<uint32_t> length;    // bytes, > 0
 };
 static_assert(sizeof(Run) == 8);
+
+enum class FooterSection : uint8_t { partitions, producers, batches, count };
+
+struct FooterHead {
+  Little<uint64_t> magic;
+  Little<uint32_t> crc;  // CRC32C from `version` on, keys included: head_bytes - crc_from bytes
+  Little<uint8_t> version;
+  Little<uint8_t> reserved[3];
+  Little<uint32_t> head_bytes;   // this struct and its keys
+  Little<uint32_t> block_bytes;  // of every block but the last of a section, which may be shorter
+  Little<uint64_t> segment_number;
+  Little<uint64_t> segment_id;
+  Little<uint64_t> position;       // file position of this: where the segment's last commit ends
+  Little<uint64_t> last_sequence;  // of that commit
+  Little<uint64_t> last_hash;      // chain_hash of that commit
+  struct Section {
+    Little<uint64_t> position;  // file position of its first block; the next one follows after block_bytes
+    Little<uint64_t> row_count;
+  } sections[static_cast<size_t>(FooterSection::count)];
+};
+static_assert(sizeof(FooterHead) == 112 && alignof(FooterHead) == 1);
+
+// Of the first batch in each block of section `batches`, in order: behind the head.
+struct FooterKey {
+  Little<uint64_t> partition;
+  Little<int64_t> base_offset;
+};
+static_assert(sizeof(FooterKey) == 16);
+
+struct FooterBlock {
+  Little<uint64_t> magic;
+  Little<uint32_t> crc;     // CRC32C from `section` on, rows included
+  Little<uint8_t> section;  // FooterSection
+  Little<uint8_t> reserved[3];
+  Little<uint32_t> number;  // in its section, from 0
+  Little<uint32_t> row_count;
+  Little<uint64_t> segment_id;
+};
+static_assert(sizeof(FooterBlock) == 32 && alignof(FooterBlock) == 1);
+
+// Every partition of which some segment said something, up to the end of this one. In no order; one may come twice.
+struct FooterPartition {
+  Little<uint64_t> partition;
+  Little<int64_t> next;  // the offset the next record gets
+  Little<int64_t> log_start;
+  Little<int64_t> max_timestamp;    // of all its batches up to here, -1: none
+  Little<uint64_t> newest_segment;  // the newest that says something of it
+  Little<int32_t> leader_epoch;
+  Little<uint32_t> deleted;  // 1: it is gone
+};
+static_assert(sizeof(FooterPartition) == 48);
+
+// What a producer sent last to a partition, oldest first, at most five batches. In no order.
+struct FooterProducer {
+  Little<uint64_t> partition;
+  Little<int64_t> producer_id;
+  Little<uint32_t> batch_count;
+  Little<uint32_t> reserved;
+  struct Batch {
+    Little<int64_t> base_offset;
+    Little<uint64_t> commit;  // its sequence
+    Little<int32_t> base_sequence;
+    Little<int32_t> last_offset_delta;
+    Little<int16_t> epoch;
+    Little<uint8_t> reserved[6];
+  } batches[5];
+};
+static_assert(sizeof(FooterProducer) == 184);
+
+// A batch of this segment; by partition, and within a partition in the order of the log.
+struct FooterBatch {
+  Little<uint64_t> partition;
+  Little<int64_t> base_offset;
+  Little<int64_t> max_timestamp;
+  Little<uint64_t> commit;  // file position
+  Little<int32_t> last_offset_delta;
+  Little<uint32_t> first_position;  // of its first run
+  Little<uint32_t> batch_bytes;
+  Little<uint32_t> ordinal;  // of its entry in the commit, with footer_gathered_bit when it has several runs
+};
+static_assert(sizeof(FooterBatch) == 48);
+inline constexpr uint32_t footer_gathered_bit = uint32_t{1} << 31;
 
 // Where the bytes of a record batch lie that the log writes or rewrites; the rest is Kafka's and the producer's.
 inline constexpr uint32_t batch_base_offset_at = 0;    // 8 bytes, big-endian like all below

@@ -495,6 +495,54 @@ uint64_t LogIndex::bytes_up_to_end(PartitionNumber partition) const {
   return newest != nullptr ? newest->bytes_up_to : 0;
 }
 
+// ---- footers ----
+
+void LogIndex::begin_walk(SegmentNumber number, Walk& walk) const {
+  const Segment* found = segment(number);
+  walk.segment_ = number;
+  walk.object_ = found == nullptr ? none : found->object;
+  walk.heap_.clear();
+  walk.heap_.reserve(entries_max_);
+  walk.strands_seen_ = 0;
+  walk.at_ = none;
+}
+
+// nullptr: it was removed.
+const LogIndex::Segment* LogIndex::walked(const Walk& walk) const {
+  if (walk.object_ == none || objects_[walk.object_]->number != walk.segment_) return nullptr;
+  return objects_[walk.object_].get();
+}
+
+bool LogIndex::sort(Walk& walk, uint32_t strands) const {
+  const Segment* segment = walked(walk);
+  if (segment == nullptr) return true;
+  const uint32_t end = std::min(segment->strand_count, walk.strands_seen_ + strands);
+  for (; walk.strands_seen_ < end; ++walk.strands_seen_) {
+    walk.heap_.push_back({segment->strands[walk.strands_seen_].partition, walk.strands_seen_});
+    std::push_heap(walk.heap_.begin(), walk.heap_.end());
+  }
+  return walk.strands_seen_ == segment->strand_count;
+}
+
+std::optional<IndexEntry> LogIndex::next(Walk& walk) const {
+  const Segment* segment = walked(walk);
+  if (segment == nullptr) return std::nullopt;
+  if (walk.at_ == none) {
+    if (walk.heap_.empty()) return std::nullopt;
+    std::pop_heap(walk.heap_.begin(), walk.heap_.end());
+    walk.at_ = segment->strands[walk.heap_.back().strand].oldest;
+    walk.heap_.pop_back();
+  }
+  const Place place{segment, walk.at_};
+  walk.at_ = place.entry().next;
+  return describe(place);
+}
+
+uint32_t LogIndex::entry_count(SegmentNumber number) const {
+  const Segment* found = segment(number);
+  return found == nullptr ? 0 : found->entry_count;
+}
+
 Milliseconds LogIndex::segment_max_timestamp(SegmentNumber number) const {
   const Segment* found = segment(number);
   return found == nullptr ? -1 : found->max_timestamp;

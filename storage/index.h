@@ -101,6 +101,36 @@ class LogIndex {
   // Stretch::bytes_up_to of the partition's newest stretch.
   uint64_t bytes_up_to_end(PartitionNumber partition) const;
 
+  // ---- footers ----
+  // The batches of a segment by partition, and within a partition in the order of the log. Sorting goes in slices, and
+  // takes no memory once a walk has been through a segment of as many strands.
+  class Walk {
+   public:
+    SegmentNumber segment() const { return segment_; }
+
+   private:
+    friend class LogIndex;
+    struct Key {
+      PartitionNumber partition{};
+      uint32_t strand = 0;
+      bool operator<(const Key& other) const {  // the top of a heap comes first
+        return partition != other.partition ? other.partition < partition : other.strand < strand;
+      }
+    };
+    SegmentNumber segment_{};
+    uint32_t object_ = UINT32_MAX;
+    std::vector<Key> heap_;
+    uint32_t strands_seen_ = 0;
+    uint32_t at_ = UINT32_MAX;
+  };
+  // Of a segment that is not the newest, or takes no more entries.
+  void begin_walk(SegmentNumber number, Walk& walk) const;
+  bool sort(Walk& walk, uint32_t strands) const;  // true: sorted
+  std::optional<IndexEntry> next(Walk& walk) const;
+  // Entries of a segment; 0 also when it is not there.
+  uint32_t entry_count(SegmentNumber number) const;
+  bool has_segment(SegmentNumber number) const { return segment(number) != nullptr; }
+
   // The largest max_timestamp in a segment, -1 when it has none.
   Milliseconds segment_max_timestamp(SegmentNumber number) const;
   uint64_t entry_count() const;
@@ -122,6 +152,7 @@ class LogIndex {
 
   Strand* resolve(const StrandId& id) const;
   Segment* segment(SegmentNumber number) const;
+  const Segment* walked(const Walk& walk) const;
   uint32_t take_object();
   void cut_back(Segment& segment, uint32_t count);
   void unlink(StrandId id, const Strand& strand);

@@ -80,6 +80,12 @@ inline constexpr uint64_t index_entries_max(uint64_t segment_bytes) {
   return std::max<uint64_t>(segment_bytes / (2 * KiB), 64);
 }
 
+// A block of a footer: what is written, and checked, at a time.
+inline constexpr uint32_t footer_block_bytes(const DriveUnits& units) { return std::max<uint32_t>(16 * KiB, units.block); }
+
+// Of a segment, for its footer; a lane with so many partitions and producers that theirs would be longer goes without.
+inline constexpr uint64_t footer_bytes_max(uint64_t segment_bytes) { return segment_bytes / 4; }
+
 // A commit's own space beyond payload: header, and the rounding of every vector.
 inline constexpr uint64_t segment_bytes_min(const DriveUnits& units) {
   return units.block + header_bytes_max(units) + 2 * uint64_t{units.commit_bytes_max} + 4 * uint64_t{units.block};

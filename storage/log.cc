@@ -22,7 +22,7 @@ Log::Impl::Recovered Log::Impl::read_files(const LogConfig& config, const DriveU
                   .index = LogIndex(static_cast<uint32_t>(limits::index_entries_max(config.segment_bytes)),
                                     index_segments_ahead, config.partitions_max),
                   .producers = ProducerTable(config.producers_max)};
-  found.log = recover(files, RecoveryOptions{.lane = config.lane, .block = units.block}, found.index, found.producers);
+  found.log = recover(files, {.lane = config.lane, .block = units.block, .use_footers = true}, found.index, found.producers);
   return found;
 }
 
@@ -69,13 +69,14 @@ Log::Impl::Impl(const LogConfig& config, const DriveUnits& units, const LogMemor
       writer(config, units, log_memory, end_of(found.log), usable(found.log), found.log.read_only, &statistics),
       resident(units, log_memory.arena, log_memory.buffers, *log_memory.allocator, config.resident_bytes_max),
       reader(units, log_memory, config.read_bytes_max, &statistics),
+      footer(config, units, log_memory, &statistics),
       interval_ns(config.retention_interval_ns),
       clock(newest_timestamp(found.log)) {
-  for (const RecoveredPartition& partition : found.log.partitions) recovered.emplace(partition.number.value, partition);
+  recovered = std::move(found.log.partitions);
   notes.reserve(notes_expected);
   segments.reserve(segments_expected);
   for (const RecoveredSegment& segment : found.log.segments) {
-    remember_slot(segment.number, segment.slot, segment.bytes != config.segment_bytes);
+    remember_slot(segment.number, segment.slot, segment.bytes != config.segment_bytes, segment.unknown_entries);
     indexed_segment = segment.number;
   }
   for (const SegmentSlot slot : found.log.void_slots) writer.discard(slot);
@@ -107,12 +108,12 @@ void Log::open_partition(PartitionSlot slot, PartitionNumber number, int32_t lea
   partition = Impl::Partition{.state = {.number = number, .open = true, .leader_epoch = leader_epoch},
                               .advanced = partition.advanced};
   impl_->slots_end = std::max(impl_->slots_end, slot.value + 1);
-  const auto found = impl_->recovered.find(number.value);
-  if (found == impl_->recovered.end()) return;
-  state.log_start = partition.start_wanted = partition.start_appended = found->second.log_start;
-  partition.newest_segment = found->second.newest_segment;
-  state.durable = state.appended = found->second.next;
-  impl_->recovered.erase(found);
+  const auto found = std::ranges::lower_bound(impl_->recovered, number, {}, &RecoveredPartition::number);
+  if (found == impl_->recovered.end() || found->number != number) return;
+  state.log_start = partition.start_wanted = partition.start_appended = found->log_start;
+  partition.newest_segment = std::exchange(found->newest_segment, {});
+  partition.max_timestamp = found->max_timestamp;
+  state.durable = state.appended = found->next;
 }
 
 void Log::delete_partition(PartitionSlot slot) {
@@ -132,13 +133,16 @@ PartitionState* Log::partition(PartitionSlot slot) {
 
 bool Log::drained() const {
   const bool notes_wait = !impl_->notes.empty() && impl_->writer.state() != LogState::read_only;
-  return impl_->writer.drained() && impl_->reader.idle() && !notes_wait;
+  // A footer under way is finished, where anything can be written.
+  const bool footer_waits = impl_->footer.in_flight() || (!impl_->footer.idle() && impl_->writer.healthy());
+  return impl_->writer.drained() && impl_->reader.idle() && !footer_waits && !notes_wait;
 }
 
 void Log::release_all() {
   check(drained(), "log released before it was drained");
   impl_->resident.shed(UINT64_MAX);
   impl_->reader.release_all();
+  impl_->footer.release_all();
   impl_->writer.release_all();
   impl_->statistics.resident_bytes = impl_->resident.bytes();
 }

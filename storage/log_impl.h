@@ -2,10 +2,10 @@
 #pragma once
 
 #include <optional>
-#include <unordered_map>
 #include <vector>
 
 #include "storage/bounded.h"
+#include "storage/footer_writer.h"
 #include "storage/index.h"
 #include "storage/limits.h"
 #include "storage/log.h"
@@ -21,6 +21,13 @@ namespace penstock {
 struct Log::Impl {
   Impl(const LogConfig& config, const DriveUnits& units, const LogMemory& memory, SegmentFiles& files);
 
+  // How far a partition had come, durably.
+  struct Standing {
+    Offset next{};
+    Offset log_start{};
+    Milliseconds max_timestamp = -1;
+    SegmentNumber newest_segment{};  // the newest with a batch or a log start of it; 0: none
+  };
   struct Partition {
     PartitionState state;
     bool advanced = false;  // is in `advanced`
@@ -28,13 +35,18 @@ struct Log::Impl {
     Offset start_wanted{};      // what the round under way has decided
     Offset start_appended{};    // a note says so; `state.log_start` once that is durable
     CommitSequence start_in{};  // its commit
-    SegmentNumber newest_segment{};         // the newest with a batch or a log start of it, durably; 0: none
+    SegmentNumber newest_segment{};         // of Standing
+    Milliseconds max_timestamp = -1;        // of Standing
     std::optional<LogIndex::Stretch> oldest;  // of a sealed segment, as last seen
+    Standing kept;              // as it was at the end of segment `kept_for`
+    SegmentNumber kept_for{};
+    Standing standing() const { return {state.durable, state.log_start, max_timestamp, newest_segment}; }
   };
   struct LiveSegment {
     SegmentNumber number{};
     SegmentSlot slot{};
     bool anew = false;  // its file has another length than segments have now
+    bool unknown_entries = false;  // which a footer would say nothing of
   };
   // A partition note (deleted) that waits for room in a commit.
   struct Note {
@@ -78,17 +90,24 @@ struct Log::Impl {
   bool release();
   std::optional<CommitSequence> note_log_start(PartitionSlot slot, Offset start, SpareSlots::Need need);
 
+  // log_footer.cc
+  void begin_footer(const SegmentEnd& end);
+  FooterRows footer_rows(uint64_t batches) const;
+  void keep_standing(Partition& partition);
+  void build_footer();
+  void put_partition(PartitionNumber number, const Standing& standing, int32_t leader_epoch, bool deleted);
+
   // log_read.cc
   bool fetch_resident(const IndexEntry& entry, ResidentCommits::Name name, PiecePool& pool, PieceList& to);
   std::optional<StoredBatch> stored(const std::optional<IndexEntry>& entry) const;
   static OffsetRange durable_range(const PartitionState& state) { return {state.log_start, state.durable}; }
   SegmentSlot slot_of(SegmentNumber segment) const;
-  void remember_slot(SegmentNumber segment, SegmentSlot slot, bool anew);
+  void remember_slot(SegmentNumber segment, SegmentSlot slot, bool anew, bool unknown_entries);
 
   LogMemory memory;
   LogStatistics statistics;
   std::string report;
-  std::unordered_map<uint64_t, RecoveredPartition> recovered;  // by number, until opened
+  std::vector<RecoveredPartition> recovered;  // by number; of those that were opened, newest_segment is 0
   std::vector<Partition> partitions;                           // by slot
   Bounded<PartitionSlot> advanced;
   std::vector<Note> notes;
@@ -98,11 +117,12 @@ struct Log::Impl {
   LogWriter writer;
   ResidentCommits resident;
   LogReader reader;
+  FooterWriter footer;
 
   SegmentNumber indexed_segment{};  // the one that index entries are appended to
   std::vector<LiveSegment> segments;  // oldest first; also those that a write error left empty
   SegmentNumber newest_known{};       // the last that was added
-  bool offered_read = false;        // the last request was the reader's
+  enum class Offered : uint8_t { write, footer, read } offered = Offered::write;  // whose the last request was
 
   // Retention goes in rounds over all partitions, a slice at a time:
   //
@@ -119,6 +139,12 @@ struct Log::Impl {
     Nanoseconds next_at = 0;   // of the next round
     bool notes = true;         // can be written; else only what is durable already lets segments go
   } round;
+  // The footer that is being put together:
+  uint32_t recovered_at = 0;  // the next to look at
+  uint32_t footer_at = 0;     // partition slot or producer, the next to look at
+  LogIndex::Walk walk;
+  bool walk_sorted = false;
+
   uint32_t slots_end = 0;  // partitions beyond were never opened
   bool knows_catalog = false;
   bool retains = false;  // retain() was called

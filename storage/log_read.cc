@@ -81,8 +81,8 @@ SegmentSlot Log::Impl::slot_of(SegmentNumber segment) const {
   return found->slot;
 }
 
-void Log::Impl::remember_slot(SegmentNumber segment, SegmentSlot slot, bool anew) {
-  segments.push_back({segment, slot, anew});
+void Log::Impl::remember_slot(SegmentNumber segment, SegmentSlot slot, bool anew, bool unknown_entries) {
+  segments.push_back({segment, slot, anew, unknown_entries});
   newest_known = segment;
   statistics.segments = segments.size();
 }

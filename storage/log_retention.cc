@@ -18,7 +18,14 @@ void Log::set_retention(PartitionSlot slot, const RetentionPolicy& policy) {
   if (Impl::Partition* partition = impl_->find(slot); partition != nullptr) partition->retention = policy;
 }
 
-void Log::catalog_known() { impl_->knows_catalog = true; }
+void Log::catalog_known() {
+  Impl& log = *impl_;
+  log.knows_catalog = true;
+  std::erase_if(log.recovered, [](const RecoveredPartition& each) { return each.newest_segment == SegmentNumber{}; });
+  log.recovered.shrink_to_fit();
+  for (RecoveredPartition& unwanted : log.recovered) unwanted.deleted = true;
+  log.recovered_at = 0;
+}
 
 Deleted Log::delete_records(PartitionSlot slot, Offset before) {
   Impl::Partition* partition = impl_->find(slot);
@@ -151,6 +158,10 @@ bool Log::Impl::release() {
   const LiveSegment oldest = segments.front();
   index.remove_segment(oldest.number);
   if (reader.uses(oldest.slot)) return false;
+  if (!footer.idle() && footer.segment().number == oldest.number) {
+    footer.give_up();
+    if (!footer.idle()) return false;
+  }
   writer.recycle(oldest.slot, oldest.anew);
   segments.erase(segments.begin());
   statistics.segments = segments.size();

@@ -11,6 +11,7 @@ namespace penstock {
 std::optional<StagedBatch> Log::stage(const PieceRange& batch) {
   check(batch.size() >= disk::batch_header_bytes && batch.size() <= batch_bytes_max(), "batch of impossible length",
         static_cast<long long>(batch.size()), static_cast<long long>(batch_bytes_max()));
+  impl_->writer.expect_footer(impl_->slots_end + impl_->recovered.size(), impl_->producers.size());
   StagedBatch staged{.length = static_cast<uint32_t>(batch.size())};
   if (!impl_->writer.stage(batch, &staged.crc)) return std::nullopt;
   staged.copied = impl_->writer.staged_copied_bytes() > 0;
@@ -75,25 +76,36 @@ void Log::Impl::write_notes() {
 const DriveRequest* Log::next_request(Nanoseconds now) {
   impl_->make_room();
   if (!impl_->notes.empty()) impl_->write_notes();
-  const DriveRequest* request = impl_->writer.next_request(now);
-  impl_->offered_read = request == nullptr;
-  return impl_->offered_read ? impl_->reader.next_request() : request;
+  impl_->offered = Impl::Offered::write;
+  if (const DriveRequest* request = impl_->writer.next_request(now)) return request;
+  if (!impl_->footer.idle() && impl_->writer.healthy()) {
+    impl_->build_footer();
+    impl_->offered = Impl::Offered::footer;
+    if (const DriveRequest* request = impl_->footer.next_request()) return request;
+  }
+  impl_->offered = Impl::Offered::read;
+  return impl_->reader.next_request();
 }
 
 void Log::submitted() {
-  if (impl_->offered_read) {
-    impl_->reader.submitted();
-  } else {
-    impl_->writer.submitted();
+  switch (impl_->offered) {
+    case Impl::Offered::write:
+      return impl_->writer.submitted();
+    case Impl::Offered::footer:
+      return impl_->footer.submitted();
+    case Impl::Offered::read:
+      return impl_->reader.submitted();
   }
 }
 
 void Log::completed(const DriveCompletion& done, Nanoseconds now) {
   const RequestTag tag = RequestTag::unpack(done.tag);
   if (tag.kind == RequestKind::read) return impl_->reader.completed(tag.index, done.result);
+  if (tag.kind == RequestKind::footer) return impl_->footer.completed(done.result);
   impl_->writer.completed(tag, done.result, now);
+  if (const auto sealed = impl_->writer.take_sealed()) impl_->begin_footer(*sealed);
   const SegmentNumber newest = impl_->writer.newest_segment();
-  if (newest > impl_->newest_known) impl_->remember_slot(newest, impl_->writer.newest_slot(), false);
+  if (newest > impl_->newest_known) impl_->remember_slot(newest, impl_->writer.newest_slot(), false, false);
   impl_->take_durable();
   if (impl_->writer.settle()) impl_->undo_appended();
 }
@@ -101,7 +113,8 @@ void Log::completed(const DriveCompletion& done, Nanoseconds now) {
 Nanoseconds Log::next_deadline() const {
   const Impl::Round& round = impl_->round;
   const bool rests = impl_->retains && round.phase == Impl::Round::Phase::resting;
-  return std::min(impl_->writer.next_deadline(), rests ? round.next_at : never_ns);
+  const bool builds = impl_->footer.takes_rows() && impl_->writer.healthy();  // now
+  return std::min({impl_->writer.next_deadline(), rests ? round.next_at : never_ns, builds ? 0 : never_ns});
 }
 
 CommitSequence Log::durable_commit() const { return impl_->writer.durable(); }
@@ -153,13 +166,17 @@ void Log::Impl::index_commit(const LogWriter::Durable& durable) {
     if (kind == disk::EntryKind::log_start) return move_log_start(slot, place.base_offset, durable.segment);
     if (kind != disk::EntryKind::batch) return;
     index.append(place);
-    partitions[slot.value].newest_segment = durable.segment;
+    Partition& changed = partitions[slot.value];
+    keep_standing(changed);
+    changed.newest_segment = durable.segment;
+    changed.max_timestamp = std::max(changed.max_timestamp, place.max_timestamp);
     advance(slot, place.next_offset());
   });
 }
 
 void Log::Impl::move_log_start(PartitionSlot slot, Offset start, SegmentNumber segment) {
   Partition& partition = partitions[slot.value];
+  keep_standing(partition);
   partition.newest_segment = segment;
   if (start <= partition.state.log_start) return;
   partition.state.log_start = start;

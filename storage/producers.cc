@@ -8,14 +8,6 @@
 
 namespace penstock {
 
-struct ProducerTable::Batch {
-  int64_t base_offset;
-  CommitSequence commit;
-  int32_t base_sequence;
-  int32_t last_offset_delta;
-  int16_t epoch;
-};
-
 struct ProducerTable::Producer {
   PartitionNumber partition{};
   int64_t producer_id = -1;
@@ -185,6 +177,29 @@ void ProducerTable::drop_partition(PartitionNumber partition) {
   }
 }
 
+// ---- footers ----
+
+ProducerTable::Remembered ProducerTable::up_to(uint32_t at, CommitSequence last) const {
+  const Producer& producer = producers_[at];
+  Remembered state{.partition = producer.partition, .producer_id = producer.producer_id, .batches = {}};
+  uint64_t end = producer.end;
+  while (end > producer.begin && producer.at(end - 1).commit > last) --end;
+  const uint64_t begin = std::max(producer.begin, end - std::min<uint64_t>(end, remembered));
+  for (uint64_t number = begin; number < end; ++number) state.batches[state.batch_count++] = producer.at(number);
+  return state;
+}
+
+void ProducerTable::clear() {
+  while (idle_longest_ != none) erase(idle_longest_);
+}
+
+void ProducerTable::restore(const Remembered& state) {
+  if (const uint32_t known = find(state.partition, state.producer_id); known != none) erase(known);
+  if (size_ == capacity_) erase(idle_longest_);
+  Producer& producer = producers_[insert(state.partition, state.producer_id)];
+  for (uint32_t i = 0; i < state.batch_count; ++i) producer.ring[producer.end++] = state.batches[i];
+}
+
 ProducerTable::Newest ProducerTable::newest_of(uint32_t at) const {
   const Producer& producer = producers_[at];
   const Batch& batch = producer.newest();
@@ -242,6 +257,7 @@ void ProducerTable::erase(uint32_t at) {
     gap = place;
   }
   detach(at);
+  producer.begin = producer.end = 0;
   producer.later = free_;
   free_ = at;
   --size_;

@@ -46,6 +46,27 @@ class ProducerTable {
 
   void drop_partition(PartitionNumber partition);
 
+  // ---- footers ----
+  struct Batch {
+    int64_t base_offset;
+    CommitSequence commit;
+    int32_t base_sequence;
+    int32_t last_offset_delta;
+    int16_t epoch;
+  };
+  struct Remembered {
+    PartitionNumber partition{};
+    int64_t producer_id = -1;
+    uint32_t batch_count = 0;
+    Batch batches[remembered];  // oldest first
+  };
+  // What is remembered at place `at`, below capacity(), up to commit `last`. What was forgotten since, since it had to
+  // make room, is not there.
+  Remembered up_to(uint32_t at, CommitSequence last) const;
+  void clear();
+  // Someone whose last commit is not older than any known.
+  void restore(const Remembered& state);
+
   uint32_t size() const { return size_; }
   uint32_t capacity() const { return capacity_; }
 
@@ -61,7 +82,6 @@ class ProducerTable {
 
  private:
   static constexpr uint32_t none = UINT32_MAX;
-  struct Batch;
   struct Producer;
   struct Newest {
     PartitionNumber partition{};

@@ -37,6 +37,10 @@ enum class Finding : uint8_t {
   sealed_whole,
   sealed_hole,
   sealed_excess,
+  footer_read,
+  footer_absent,
+  footer_damaged,
+  footer_unknown_version,
   newest_empty,
   newest_full,
   newest_clean_end,
@@ -96,6 +100,7 @@ struct RecoveredSegment {
   CommitSequence last_sequence{};  // of that commit, or of its predecessors' last when it has none
   uint64_t last_hash = 0;          // chain_hash of that commit
   Milliseconds max_timestamp = -1;
+  bool unknown_entries = false;  // of a kind that this version skips
 };
 
 struct RecoveredPartition {
@@ -105,6 +110,7 @@ struct RecoveredPartition {
   int32_t leader_epoch = 0;
   bool deleted = false;
   SegmentNumber newest_segment{};  // the newest that says something of it
+  Milliseconds max_timestamp = -1;
 };
 
 struct RecoveredLog {

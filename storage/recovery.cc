@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "dataplane/base/check.h"
+#include "storage/footer.h"
 #include "storage/replay.h"
 #include "storage/segment_replay.h"
 #include "storage/segment_scan.h"
@@ -120,6 +121,22 @@ constexpr Rule rules[] = {
     // again in the successor or dropped with their sequence numbers.
     {Finding::sealed_excess, Consequence::in_order, "commits beyond its end are void"},
 
+    // Its footer is whole and speaks of the end its successor names: read in its place. That its commits are whole too is
+    // seen when they are read, or by verification.
+    {Finding::footer_read, Consequence::in_order, "its footer is whole; read in its place"},
+
+    // No footer of this segment lies behind its end. A crash before it was written, no room or no time for one, or an
+    // older Penstock. The segment is read.
+    {Finding::footer_absent, Consequence::in_order, "it has no footer; read whole"},
+
+    // A footer that is not whole: its head may have been torn by a crash; its rows were durable before, so there it is
+    // damage, but to nothing that cannot be read from the segment. The same if it speaks of another end.
+    {Finding::footer_damaged, Consequence::note, "its footer is damaged; read whole"},
+
+    // Written by a later Penstock, which reads the segment's commits as we do.
+    {Finding::footer_unknown_version, Consequence::note,
+     "its footer is in a format this version does not know; read whole"},
+
     // The newest segment has no commits: a crash soon after a start, or two in a row. It ends where it begins.
     {Finding::newest_empty, Consequence::in_order, "no commits"},
 
@@ -180,6 +197,7 @@ class Recovery {
     read_slots();
     settle_numbers();
     take_path();
+    if (options_.use_footers) find_standing();
     for (size_t i = 0; i < candidates_.size(); ++i) {
       follow(i);
       replay_segment(i);
@@ -200,7 +218,10 @@ class Recovery {
   std::vector<SeenCommit> commits_of(const Candidate& candidate);
   CommitSequence length_of(const Candidate& candidate);
   void follow(size_t i);
+  void find_standing();
   void replay_segment(size_t i);
+  bool replay_footer(size_t i, const NamedEnd& end);
+  static SegmentEnd segment_end(const Candidate& candidate, const NamedEnd& end);
   void look_for_lost_headers();
   bool begins_with_new_commit(SegmentSlot slot);
   bool holds_lost_segment(SegmentSlot slot, bool may_be_predecessor);
@@ -217,6 +238,10 @@ class Recovery {
   Replay replay_;
   RecoveredLog log_;
   std::vector<Candidate> candidates_;    // by number, each number once
+  // Of the newest footer that is whole:
+  std::optional<size_t> standing_of_;  // its candidate
+  std::vector<disk::FooterPartition> partitions_;
+  std::vector<disk::FooterProducer> producers_;
   std::vector<SegmentSlot> headerless_;  // slots with something that is no header
   std::vector<SegmentSlot> blank_;       // slots with zeros for a header
 };
@@ -382,17 +407,79 @@ void Recovery::follow(size_t i) {
          .last = CommitSequence(header.predecessor_sequence)});
 }
 
+// The newest footer with all its rows whole: partitions and producers as they stood then; only what was written since is
+// replayed to them.
+void Recovery::find_standing() {
+  for (size_t i = candidates_.size(); i-- > 0 && !standing_of_;) {
+    const std::optional<NamedEnd> end = named_end(i);
+    if (!end) continue;
+    reader_.open(candidates_[i].slot);
+    FooterReader footer(reader_, candidates_[i].header, segment_end(candidates_[i], *end));
+    std::vector<disk::FooterBatch> batches;
+    const bool whole = footer.open() == FooterReader::Verdict::whole && footer.read(partitions_) &&
+                       footer.read(producers_) && footer.read(batches);
+    if (whole) standing_of_ = i;
+  }
+}
+
+SegmentEnd Recovery::segment_end(const Candidate& candidate, const NamedEnd& end) {
+  return {.number = SegmentNumber(candidate.header.number),
+          .slot = candidate.slot,
+          .id = candidate.header.segment_id,
+          .position = end.position,
+          .sequence = end.sequence,
+          .hash = end.hash};
+}
+
 void Recovery::replay_segment(size_t i) {
   const Candidate& candidate = candidates_[i];
   reader_.open(candidate.slot);
   const bool from_the_start = i == 0 && candidate.header.predecessor_number == 0;
   replay_.begin_segment(SegmentNumber(candidate.header.number), from_the_start);
-  SegmentReplay replay(reader_, candidate.header, named_end(i), options_.verify_sealed_payload, replay_,
-                       [this](Found what) { found(std::move(what)); });
-  log_.segments.push_back(replay.run());
+  const std::optional<NamedEnd> end = named_end(i);
+  const bool by_footer = options_.use_footers && end && replay_footer(i, *end);
+  if (!by_footer) {
+    SegmentReplay replay(reader_, candidate.header, end, options_.verify_sealed_payload, replay_,
+                         [this](Found what) { found(std::move(what)); });
+    log_.segments.push_back(replay.run());
+  }
+  if (standing_of_ == i) replay_.stand(partitions_, producers_);
   if (reader_.unreadable_bytes() > 0) {
     found(Finding::slot_unreadable, candidate, std::to_string(reader_.unreadable_bytes()) + " bytes");
   }
+}
+
+// In place of its commits; false: it has none that is whole.
+bool Recovery::replay_footer(size_t i, const NamedEnd& end) {
+  const Candidate& candidate = candidates_[i];
+  FooterReader footer(reader_, candidate.header, segment_end(candidate, end));
+  const FooterReader::Verdict verdict = footer.open();
+  if (verdict == FooterReader::Verdict::absent) return found(Finding::footer_absent, candidate), false;
+  if (verdict == FooterReader::Verdict::unknown_version) {
+    return found(Finding::footer_unknown_version, candidate), false;
+  }
+  // What the newest of them says of partitions holds for the older ones too.
+  std::vector<disk::FooterBatch> batches;
+  const bool whole = verdict == FooterReader::Verdict::whole && standing_of_ && i <= *standing_of_ && footer.read(batches);
+  if (!whole) {
+    return found(Finding::footer_damaged, candidate,
+                 verdict == FooterReader::Verdict::differs ? "it speaks of another end" : ""),
+           false;
+  }
+  const disk::SegmentHeader& header = candidate.header;
+  replay_.apply_footer(batches, end.sequence.value - header.predecessor_sequence);
+  found(Finding::footer_read, candidate);
+  log_.segments.push_back({.number = SegmentNumber(header.number),
+                           .slot = candidate.slot,
+                           .id = header.segment_id,
+                           .term = header.term,
+                           .block = header.block,
+                           .bytes = header.segment_bytes,
+                           .end = end.position,
+                           .last_sequence = end.sequence,
+                           .last_hash = end.hash,
+                           .max_timestamp = replay_.segment_max_timestamp()});
+  return true;
 }
 
 // Where the successor of segment i says that it ended; nothing when i is the newest, or its successor is missing.

@@ -6,6 +6,7 @@
 //   - A commit is durable only when the header of its segment is; CommitHeader::durable_sequence is never ahead of
 //   that.
 //   - A segment is written in one term, by one start of the log: recovery's newest segment is never appended to.
+//   - A segment's footer is written only when its successor's header is durable.
 //   - Segments are released oldest first. A released slot's header is zeroed, durably, before anything else in the slot
 //     is overwritten: a slot whose first block is zeros was released or never used.
 //   - Headers of segments that were given up are zeroed before any segment is released: when those around them are gone,
@@ -26,6 +27,7 @@ namespace penstock {
 struct RecoveryOptions {
   uint32_t lane = 0;
   uint32_t block = 4096;              // the drive's; segments with another are read all the same
+  bool use_footers = false;           // instead of the segments, where they are whole: nothing else of those is read
   bool verify_sealed_payload = true;  // checksum batches of sealed segments too; their headers are always checked
 };
 

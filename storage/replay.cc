@@ -29,18 +29,20 @@ void Replay::apply(const Commit& commit, std::span<const uint32_t> damaged) {
         return;
       }
       case disk::EntryKind::partition_deleted: {
-        const PartitionNumber number(read_entry(bytes).partition);
-        partitions_[number.value].deleted = true;
-        index_.drop_partition(number);
-        producers_.drop_partition(number);
-        std::erase_if(lost_, [&](const LostOffsets& lost) { return lost.partition == number; });
-        return;
+        return delete_partition(PartitionNumber(read_entry(bytes).partition));
       }
       case disk::EntryKind::control:
         return;
     }
     met_unknown_kind_ = true;
   });
+}
+
+void Replay::delete_partition(PartitionNumber number) {
+  partitions_[number.value].deleted = true;
+  index_.drop_partition(number);
+  producers_.drop_partition(number);
+  std::erase_if(lost_, [&](const LostOffsets& lost) { return lost.partition == number; });
 }
 
 void Replay::apply_batch(const Commit& commit, const disk::Entry& entry, std::span<const std::byte> bytes,
@@ -61,28 +63,86 @@ void Replay::apply_batch(const Commit& commit, const disk::Entry& entry, std::sp
   Partition& partition = partitions_[info.partition.value];
   if (partition.deleted) return;
   const bool carried = entry.prefix.kind == static_cast<uint8_t>(disk::EntryKind::carried_batch);
-  if (!carried && !complete_ && info.base_offset > partition.next && (partition.seen_batch || from_the_start_)) {
-    lose(info.partition, partition.next, info.base_offset);
+  const IndexEntry place{.partition = info.partition,
+                         .base_offset = info.base_offset,
+                         .last_offset_delta = info.last_offset_delta,
+                         .max_timestamp = info.max_timestamp,
+                         .commit = commit.position,
+                         .ordinal = ordinal,
+                         .first_position = read_run(bytes, 0).position,
+                         .direct = entry.prefix.run_count == 1,
+                         .bytes = info.length};
+  take_batch(partition, place, carried);
+  partition.leader_epoch = std::max(partition.leader_epoch, info.leader_epoch);
+  if (!carried) producers_.appended(info, commit.sequence());
+  if (readable) {
+    index_.append(place);
+  } else {
+    lose(info.partition, info.base_offset, info.next_offset());
+  }
+}
+
+void Replay::take_batch(Partition& partition, const IndexEntry& entry, bool carried) {
+  if (!carried && !complete_ && entry.base_offset > partition.next && (partition.seen_batch || from_the_start_)) {
+    lose(entry.partition, partition.next, entry.base_offset);
   }
   partition.seen_batch = true;
   partition.newest_segment = segment_;
-  partition.first = std::min(partition.first, info.base_offset);
-  partition.next = std::max(partition.next, info.next_offset());
-  partition.leader_epoch = std::max(partition.leader_epoch, info.leader_epoch);
-  if (!carried) producers_.appended(info, commit.sequence());
-  if (!readable) {
-    lose(info.partition, info.base_offset, info.next_offset());
-    return;
+  partition.first = std::min(partition.first, entry.base_offset);
+  partition.next = std::max(partition.next, entry.next_offset());
+  partition.max_timestamp = std::max(partition.max_timestamp, entry.max_timestamp);
+}
+
+void Replay::apply_footer(std::span<const disk::FooterBatch> batches, uint64_t commits) {
+  commits_ += commits;
+  batches_ += batches.size();
+  Partition* partition = nullptr;
+  PartitionNumber number{};
+  for (const disk::FooterBatch& row : batches) {
+    if (partition == nullptr || number.value != row.partition) {
+      number = PartitionNumber(row.partition);
+      partition = &partitions_[number.value];
+    }
+    if (partition->deleted) continue;
+    const IndexEntry entry{.partition = number,
+                           .base_offset = Offset(row.base_offset),
+                           .last_offset_delta = row.last_offset_delta,
+                           .max_timestamp = row.max_timestamp,
+                           .commit = FilePosition(row.commit),
+                           .ordinal = row.ordinal & ~disk::footer_gathered_bit,
+                           .first_position = row.first_position,
+                           .direct = (row.ordinal & disk::footer_gathered_bit) == 0,
+                           .bytes = row.batch_bytes};
+    take_batch(*partition, entry, false);
+    index_.append(entry);
   }
-  index_.append({.partition = info.partition,
-                 .base_offset = info.base_offset,
-                 .last_offset_delta = info.last_offset_delta,
-                 .max_timestamp = info.max_timestamp,
-                 .commit = commit.position,
-                 .ordinal = ordinal,
-                 .first_position = read_run(bytes, 0).position,
-                 .direct = entry.prefix.run_count == 1,
-                 .bytes = info.length});
+}
+
+void Replay::stand(std::span<const disk::FooterPartition> partitions, std::span<disk::FooterProducer> producers) {
+  for (const disk::FooterPartition& row : partitions) {
+    Partition& partition = partitions_[row.partition];
+    partition.log_start = std::max(partition.log_start, Offset(row.log_start));
+    partition.next = std::max(partition.next, Offset(row.next));
+    partition.leader_epoch = std::max<int32_t>(partition.leader_epoch, row.leader_epoch);
+    partition.newest_segment = std::max(partition.newest_segment, SegmentNumber(row.newest_segment));
+    partition.max_timestamp = std::max<Milliseconds>(partition.max_timestamp, row.max_timestamp);
+    if (row.deleted != 0) delete_partition(PartitionNumber(row.partition));
+  }
+  producers_.clear();
+  const auto last_commit = [](const disk::FooterProducer& row) { return row.batches[row.batch_count - 1].commit.get(); };
+  std::ranges::sort(producers, {}, last_commit);
+  for (const disk::FooterProducer& row : producers) {
+    ProducerTable::Remembered state{.partition = PartitionNumber(row.partition),
+                                    .producer_id = row.producer_id,
+                                    .batch_count = row.batch_count,
+                                    .batches = {}};
+    for (uint32_t i = 0; i < row.batch_count; ++i) {
+      const disk::FooterProducer::Batch& batch = row.batches[i];
+      state.batches[i] = {batch.base_offset, CommitSequence(batch.commit), batch.base_sequence,
+                          batch.last_offset_delta, batch.epoch};
+    }
+    producers_.restore(state);
+  }
 }
 
 bool Replay::misses(const Commit& commit) const {
@@ -131,7 +191,7 @@ void Replay::finish(RecoveredLog& log, CommitSequence last) {
   log.batches = batches_;
   for (const auto& [number, partition] : partitions_) {
     log.partitions.push_back({PartitionNumber(number), log_start(partition), partition.next, partition.leader_epoch,
-                              partition.deleted, partition.newest_segment});
+                              partition.deleted, partition.newest_segment, partition.max_timestamp});
   }
   std::ranges::sort(log.partitions, {}, &RecoveredPartition::number);
   // What lies below a log start is missed by nobody.

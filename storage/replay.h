@@ -22,6 +22,10 @@ class Replay {
   void begin_segment(SegmentNumber number, bool from_the_start);
   // Applies a commit. Batches with the ordinals in `damaged` (ascending) count, but cannot be read any more.
   void apply(const Commit& commit, std::span<const uint32_t> damaged);
+  // A segment's batches as its footer names them, in place of its commits.
+  void apply_footer(std::span<const disk::FooterBatch> batches, uint64_t commits);
+  // How partitions and producers stood at the end of the segment, as its footer says; `producers` is sorted.
+  void stand(std::span<const disk::FooterPartition> partitions, std::span<disk::FooterProducer> producers);
   // Commits are missing from here on: a gap in a partition's offsets is lost data now.
   void missing() { complete_ = false; }
   // Does the log miss a batch of this commit, which is in no segment of it? Not one below a log start: its segment was
@@ -44,10 +48,13 @@ class Replay {
     bool deleted = false;
     bool seen_batch = false;
     SegmentNumber newest_segment{};
+    Milliseconds max_timestamp = -1;
   };
   Offset log_start(const Partition& partition) const;
   void apply_batch(const Commit& commit, const disk::Entry& entry, std::span<const std::byte> bytes, uint32_t ordinal,
                    bool readable);
+  void take_batch(Partition& partition, const IndexEntry& entry, bool carried);
+  void delete_partition(PartitionNumber number);
   void lose(PartitionNumber partition, Offset begin, Offset end);
 
   LogIndex& index_;

@@ -57,7 +57,8 @@ RecoveredSegment SegmentReplay::run() {
                            .end = at_,
                            .last_sequence = expected_ - 1,
                            .last_hash = hash_,
-                           .max_timestamp = replay_.segment_max_timestamp()};
+                           .max_timestamp = replay_.segment_max_timestamp(),
+                           .unknown_entries = replay_.met_unknown_kind()};
   if (named_) {
     segment.end = named_->position;
     segment.last_sequence = named_->sequence;

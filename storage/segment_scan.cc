@@ -13,6 +13,7 @@ namespace {
 constexpr uint64_t sector_bytes = 512;
 // A sector more than a request may have, since the window begins at a sector's boundary.
 constexpr uint64_t window_capacity = SegmentReader::window_bytes + sector_bytes;
+constexpr size_t ahead_first = 16 * KiB;
 constexpr uint32_t block_bytes_max = 1 << 20;
 
 bool all_zero(std::span<const std::byte> bytes) {
@@ -37,6 +38,7 @@ void SegmentReader::open(SegmentSlot slot) {
   file_bytes_ = files_.slot_bytes(slot);
   unreadable_bytes_ = 0;
   window_used_ = 0;
+  ahead_ = ahead_first;
 }
 
 std::span<const std::byte> SegmentReader::read(FilePosition position, size_t count) {
@@ -44,13 +46,17 @@ std::span<const std::byte> SegmentReader::read(FilePosition position, size_t cou
   if (position.value >= file_bytes_) return {};
   count = static_cast<size_t>(std::min<uint64_t>(count, file_bytes_ - position.value));
   const bool inside = position >= window_at_ && position.value + count <= window_at_.value + window_used_;
-  if (!inside) fill(position);
+  if (!inside) fill(position, count);
   return {window_.get() + (position - window_at_), count};
 }
 
-void SegmentReader::fill(FilePosition position) {
+void SegmentReader::fill(FilePosition position, size_t count) {
+  const bool straight_on = position >= window_at_ && position <= window_at_ + window_used_ + ahead_;
+  ahead_ = straight_on ? std::min<size_t>(4 * ahead_, window_bytes) : ahead_first;
   window_at_ = FilePosition(round_down(position.value, sector_bytes));
-  const auto wanted = static_cast<size_t>(std::min<uint64_t>(window_capacity, file_bytes_ - window_at_.value));
+  const uint64_t bytes = round_up(std::max(ahead_, count + (position - window_at_)), sector_bytes);
+  const auto wanted =
+      static_cast<size_t>(std::min<uint64_t>({bytes, window_capacity, file_bytes_ - window_at_.value}));
   window_used_ = wanted;
   const std::span window(window_.get(), wanted);
   const auto got = files_.read(slot_, window_at_, window);

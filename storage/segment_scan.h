@@ -1,4 +1,4 @@
-// Reading one segment file: through a window of 1 MiB, header by header, everything checked before it is believed.
+// Reading one segment file: through a window of up to 1 MiB, header by header, everything checked before it is believed.
 // Verdicts only; what they mean for the log is recovery's.
 #pragma once
 
@@ -33,7 +33,7 @@ class SegmentReader {
   bool unreadable(FilePosition position);                          // is this byte?
 
  private:
-  void fill(FilePosition position);
+  void fill(FilePosition position, size_t count);
 
   SegmentFiles& files_;
   SegmentSlot slot_{};
@@ -43,6 +43,7 @@ class SegmentReader {
   std::unique_ptr<std::byte[]> window_;
   FilePosition window_at_{};
   size_t window_used_ = 0;
+  size_t ahead_ = 0;  // bytes to be read at a time: more as long as the reader goes straight on
 };
 
 enum class HeaderVerdict : uint8_t {

@@ -241,7 +241,8 @@ void LogWriter::submitted() {
       recycling_->in_flight = true;
       break;
     case RequestKind::read:
-      check(false, "a read is not the writer's");
+    case RequestKind::footer:
+      check(false, "not the writer's request");
   }
 }
 
@@ -271,7 +272,8 @@ void LogWriter::completed(RequestTag tag, int64_t result, Nanoseconds now) {
       recycle_completed(result, now);
       break;
     case RequestKind::read:
-      check(false, "a read is not the writer's");
+    case RequestKind::footer:
+      check(false, "not the writer's request");
   }
 }
 
@@ -319,6 +321,15 @@ void LogWriter::header_completed(int64_t result) {
         static_cast<long long>(taken_.value), static_cast<long long>(segment.predecessor_sequence.value));
   segment.header = Segment::Header::durable;
   durable_end_ = DurableEnd{FilePosition(units_.block), segment.predecessor_hash};
+  const Segment& sealed = segments_.front();
+  if (sealed.number != SegmentNumber{}) {
+    sealed_ = SegmentEnd{.number = sealed.number,
+                         .slot = sealed.slot,
+                         .id = sealed.id,
+                         .position = segment.predecessor_end,
+                         .sequence = segment.predecessor_sequence,
+                         .hash = segment.predecessor_hash};
+  }
   segments_.pop_front();
 }
 

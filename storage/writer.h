@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "storage/batch_info.h"
@@ -27,6 +28,7 @@
 #include "storage/commit.h"
 #include "storage/drive.h"
 #include "storage/durable_prefix.h"
+#include "storage/footer.h"
 #include "storage/log.h"
 #include "storage/recovered.h"
 #include "storage/request_tag.h"
@@ -67,6 +69,16 @@ class LogWriter {
   // Need::rewrite: so that a full drive gets room again, it may begin the segment that is kept back.
   std::optional<CommitSequence> add_note(disk::EntryKind kind, PartitionNumber partition, Offset offset,
                                          PartitionSlot slot, SpareSlots::Need need);
+
+  // ---- footers ----
+  // How many partitions and producers the footer of the segment that is being filled will say something of. Room is left
+  // for it.
+  void expect_footer(uint64_t partitions, uint64_t producers) {
+    footer_rows_ = {partitions, producers + 1, 0};
+  }
+  // A segment was sealed for good: its last commit was taken, and its successor's header is durable. Ask after every
+  // completed(), before next_durable().
+  std::optional<SegmentEnd> take_sealed() { return std::exchange(sealed_, std::nullopt); }
 
   // ---- released segments, one at a time ----
   // The segment is no part of the log any more. Zeroes its header; then the slot is a spare, as it is or, `anew`, to be
@@ -182,6 +194,9 @@ class LogWriter {
   BufferIndex control_buffer_ = no_buffer;  // a zero area, then a block for the segment header
   ZeroArea zeros_;
   std::byte* header_block_ = nullptr;
+
+  FooterRows footer_rows_{};
+  std::optional<SegmentEnd> sealed_;
 
   SpareSlots spares_;
   struct Recycling {

@@ -87,11 +87,18 @@ void LogWriter::close_open() {
   place_waiting();
 }
 
-// Bytes a commit may have in the back segment; 0 also when the index of that segment takes no further entry.
+// Bytes a commit may have in the back segment, with room left for the footer; 0 also when the index of that segment takes
+// no further entry. A segment's first commit may be as long as the segment.
 uint64_t LogWriter::room_in_segment(const OutgoingCommit& commit) const {
   const Segment& segment = segments_.back();
   if (segment.sealed || segment.entries + commit.entry_count() + 1 > index_entries_max_) return 0;
-  return config_.segment_bytes - segment.end.value;
+  const uint64_t left = config_.segment_bytes - segment.end.value;
+  if (segment.entries + commit.entry_count() == 0) return left;
+  FooterRows rows = footer_rows_;
+  rows[static_cast<size_t>(disk::FooterSection::batches)] = segment.entries + commit.entry_count() + 1;
+  const uint64_t footer = footer_bytes_bound(rows, units_.block);
+  if (footer > limits::footer_bytes_max(config_.segment_bytes)) return left;
+  return left > footer ? left - footer : 0;
 }
 
 // Places closed commits in order. Normally there is room, see fill(); while rewriting, segments may have to be waited

@@ -11,6 +11,7 @@
 #include "drivers/sim/sim_streams.h"
 #include "tests/simulator/network.h"
 #include "tests/simulator/tcp_network.h"
+#include "tests/storage/footer_agreement.h"
 
 namespace penstock::sim {
 
@@ -263,6 +264,11 @@ void World::start_node(bool faults) {
     log.producers_max = 256;
     log.retention_interval_ns = static_cast<Nanoseconds>(random_.between(1, 20)) * millisecond_ns;
     log.random_seed = random_.next();
+    const test::FooterAgreement agreement =
+        test::compare_with_scan(images_[i], {.lane = i, .block = units_.block});
+    if (!agreement.difference.empty()) note(agreement.difference);
+    check(agreement.difference.empty(), "a start from footers differs from one from the commits: try --trace");
+    summary_.footers_read += agreement.footers_read;
     const uint64_t seed = random_.next();
     if (over_tcp_) {
       lanes_.push_back(std::make_unique<LaneOver<TcpCarrier>>(i, seed, units_, drive, std::move(images_[i]), log));

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "storage/limits.h"
+#include "tests/storage/footer_agreement.h"
 #include "tests/storage/log_world.h"
 
 namespace {
@@ -56,7 +57,8 @@ class LogTest : public ::testing::Test {
     world_->log.open_partition(p1, PartitionNumber(11), 0);
     EXPECT_TRUE(world_->start());
     // Spare segments are ready.
-    while (world_->log.next_deadline() == never_ns && world_->step()) {
+    const auto waits = [&] { return world_->log.next_deadline() > world_->now && world_->log.next_deadline() != never_ns; };
+    while (!waits() && world_->step()) {
     }
     return *world_;
   }
@@ -292,6 +294,48 @@ TEST_F(LogTest, FullIndexSealsTheSegmentEarly) {
   }
   ASSERT_TRUE(world.run([&] { return world.log.drained(); }));
   EXPECT_GE(world.drive.files().slot_count(), 4u) << "three full ones and a spare";
+  expect_all();
+  stop();
+}
+
+// ---- footers ----
+
+TEST_F(LogTest, SealedSegmentsGetFooters) {
+  start();
+  for (int i = 0; i < 100; ++i) append_durably(i % 5 == 0 ? 30'000 : 700, i % 3 == 0 ? p1 : p0);
+  EXPECT_GT(world_->log.statistics().footers, 0u);
+  restart();
+  append_durably(300);  // what was the newest segment gets one too
+  ASSERT_TRUE(world_->run([&] { return world_->log.statistics().footers > 0 && world_->log.drained(); }));
+  const auto agreement = test::compare_with_scan(world_->drive.files(), {.lane = 0});
+  EXPECT_EQ(agreement.difference, "");
+  EXPECT_EQ(agreement.footers_read + 1, world_->log.statistics().segments);
+  restart();
+  expect_all(p0);
+  expect_all(p1);
+  stop();
+}
+
+TEST_F(LogTest, AFooterThatCannotBeWrittenIsDoneWithout) {
+  LogWorld& world = start();
+  const auto fill = [&] {
+    const uint64_t segments = world.log.statistics().segments;
+    while (world.log.statistics().segments == segments) append_durably(30'000);
+    ASSERT_TRUE(world.run([&] { return world.log.drained(); }));
+  };
+  fill();
+  fill();
+  const uint64_t footers = world.log.statistics().footers;
+  ASSERT_GT(footers, 0u);
+  world.drive.fail_next(DriveOp::flush, 1);  // commits that go alone need none
+  fill();
+  EXPECT_EQ(world.log.state(), LogState::writable);
+  EXPECT_EQ(world.log.statistics().footers, footers);
+  EXPECT_EQ(world.log.statistics().write_errors, 1u);
+  fill();
+  EXPECT_EQ(world.log.statistics().footers, footers + 1) << "the next segment gets one again";
+  restart();
+  EXPECT_EQ(world_->log.state(), LogState::writable) << world_->log.recovery_report();
   expect_all();
   stop();
 }

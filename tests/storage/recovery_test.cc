@@ -7,6 +7,7 @@
 #include <random>
 #include <set>
 
+#include "tests/storage/footer_image.h"
 #include "tests/storage/recovered_image.h"
 
 namespace penstock {
@@ -16,6 +17,7 @@ using test::batch_of;
 using test::everything;
 using test::ImageCommit;
 using test::ImageEntry;
+using test::ImageFooter;
 using test::ImageSegment;
 using test::MemoryFiles;
 using test::Recovered;
@@ -55,6 +57,12 @@ struct Two {
     fill(segment, count);
     return segment;
   }
+};
+
+// The same, the first with a footer.
+struct TwoWithFooter : Two {
+  ImageFooter footer{one};
+  explicit TwoWithFooter(MemoryFiles& files) : Two(files) { footer.write(); }
 };
 
 std::vector<Row> rows() {
@@ -213,6 +221,26 @@ std::vector<Row> rows() {
          fill(one, 1);  // completed late, written again in segment 2
        },
        6, upto(6)},
+      {Finding::footer_read,
+       [](MemoryFiles& files) {
+         TwoWithFooter two(files);
+         two.one.flip(two.one.commits[1].position + 40);  // in a header that nobody looks at
+       },
+       6, upto(6)},
+      {Finding::footer_absent, [](MemoryFiles& files) { Two two(files); }, 6, upto(6)},
+      {Finding::footer_damaged,
+       [](MemoryFiles& files) {
+         TwoWithFooter two(files);
+         two.one.flip(two.footer.blocks[1].position + 40);
+       },
+       6, upto(6)},
+      {Finding::footer_unknown_version,
+       [](MemoryFiles& files) {
+         TwoWithFooter two(files);
+         two.footer.version = 2;
+         two.footer.write();
+       },
+       6, upto(6)},
       {Finding::newest_empty,
        [](MemoryFiles& files) {
          Two two(files, 3, 0);  // a crash right after a start, and another one
@@ -289,7 +317,7 @@ TEST_P(RecoveryTable, Row) {
   const Row row = rows()[GetParam()];
   MemoryFiles files;
   row.build(files);
-  Recovered got(files);
+  Recovered got(files, {.lane = 0, .block = 512, .use_footers = true});
   EXPECT_TRUE(got.has(row.finding)) << to_string(row.finding) << "\n" << got.log.report();
   EXPECT_EQ(got.last_sequence(), row.last_sequence) << got.log.report();
   EXPECT_EQ(got.offsets(files), row.readable) << got.log.report();
