@@ -31,8 +31,7 @@ uint64_t footer_head_bytes(uint64_t batch_count, uint32_t block_bytes, uint32_t 
 }
 
 uint64_t footer_bytes(const FooterRows& rows, uint32_t block_bytes, uint32_t drive_block) {
-  uint64_t bytes =
-      footer_head_bytes(rows[static_cast<size_t>(FooterSection::batches)], block_bytes, drive_block);
+  uint64_t bytes = footer_head_bytes(rows[static_cast<size_t>(FooterSection::batches)], block_bytes, drive_block);
   for (size_t i = 0; i < footer_section_count; ++i) {
     bytes += section_bytes(static_cast<FooterSection>(i), rows[i], block_bytes, drive_block);
   }

@@ -50,8 +50,8 @@ struct SegmentEnd {
 class FooterReader {
  public:
   enum class Verdict : uint8_t {
-    whole,            // as far as its head says
-    absent,           // there is none
+    whole,   // as far as its head says
+    absent,  // there is none
     damaged,
     unknown_version,
     differs,  // whole, and of another end than the successor names

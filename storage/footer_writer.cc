@@ -121,6 +121,10 @@ const DriveRequest* FooterWriter::next_request() {
     request_.op = DriveOp::flush;
     return &request_;
   }
+  if (at_.value + length_ > segment_bytes_) {  // partitions came twice, see log_footer.cc
+    give_up();
+    return nullptr;
+  }
   vector_ = iovec{data_, length_};
   request_.op = DriveOp::write;
   request_.durable = state_ == State::head;

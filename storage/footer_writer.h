@@ -3,8 +3,8 @@
 //
 //   begin()   put() put() .. end_section()   put() .. end_section()   put() .. end_section()
 //
-// put() and end_section() only while takes_rows(): not while a block is on its way. After the third section the rest goes
-// by itself. A footer that cannot be written is given up: the segment is read whole at the next start.
+// put() and end_section() only while takes_rows(): not while a block is on its way. After the third section the rest
+// goes by itself. A footer that cannot be written is given up: the segment is read whole at the next start.
 #pragma once
 
 #include <sys/uio.h>

@@ -30,8 +30,8 @@
 //   | FooterHead | FooterKey.. | pad | block | block | ... |      block:  | FooterBlock | row | row | ... | pad |
 //   predecessor_end of the successor                                      0                        block_bytes at most
 //
-// Its rows come in three sections, each from a block of its own: how far every partition of the lane had come at the end
-// of the segment, what every producer had sent last, and the segment's batches by partition and offset. The head is
+// Its rows come in three sections, each from a block of its own: how far every partition of the lane had come at the
+// end of the segment, what every producer had sent last, and the segment's batches by partition and offset. The head is
 // written last, when the blocks are durable: where it is whole, so are they. A footer is a shortcut and nothing more;
 // whoever does not know it, or finds it damaged, reads the commits.
 //

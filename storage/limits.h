@@ -81,7 +81,9 @@ inline constexpr uint64_t index_entries_max(uint64_t segment_bytes) {
 }
 
 // A block of a footer: what is written, and checked, at a time.
-inline constexpr uint32_t footer_block_bytes(const DriveUnits& units) { return std::max<uint32_t>(16 * KiB, units.block); }
+inline constexpr uint32_t footer_block_bytes(const DriveUnits& units) {
+  return std::max<uint32_t>(16 * KiB, units.block);
+}
 
 // Of a segment, for its footer; a lane with so many partitions and producers that theirs would be longer goes without.
 inline constexpr uint64_t footer_bytes_max(uint64_t segment_bytes) { return segment_bytes / 4; }

@@ -22,7 +22,8 @@ Log::Impl::Recovered Log::Impl::read_files(const LogConfig& config, const DriveU
                   .index = LogIndex(static_cast<uint32_t>(limits::index_entries_max(config.segment_bytes)),
                                     index_segments_ahead, config.partitions_max),
                   .producers = ProducerTable(config.producers_max)};
-  found.log = recover(files, {.lane = config.lane, .block = units.block, .use_footers = true}, found.index, found.producers);
+  found.log =
+      recover(files, {.lane = config.lane, .block = units.block, .use_footers = true}, found.index, found.producers);
   return found;
 }
 

@@ -105,7 +105,7 @@ struct LogStatistics {
   uint64_t segments_released = 0; // nothing in them was to be kept any more
   uint64_t slots_recycled = 0;    // of released segments, ready for the next one without being written with zeros
   uint64_t slots_prepared = 0;    // created and written with zeros
-  uint64_t footers = 0;         // of sealed segments, written
+  uint64_t footers = 0;           // of sealed segments, written
   uint64_t log_start_moves = 0;   // durable
   uint64_t retention_moves = 0;   // of these, begun by retention, the others by delete_records()
   uint64_t inflight_bytes = 0;  // now

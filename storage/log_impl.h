@@ -35,10 +35,10 @@ struct Log::Impl {
     Offset start_wanted{};      // what the round under way has decided
     Offset start_appended{};    // a note says so; `state.log_start` once that is durable
     CommitSequence start_in{};  // its commit
-    SegmentNumber newest_segment{};         // of Standing
-    Milliseconds max_timestamp = -1;        // of Standing
+    SegmentNumber newest_segment{};           // of Standing
+    Milliseconds max_timestamp = -1;          // of Standing
     std::optional<LogIndex::Stretch> oldest;  // of a sealed segment, as last seen
-    Standing kept;              // as it was at the end of segment `kept_for`
+    Standing kept;                            // as it was at the end of segment `kept_for`
     SegmentNumber kept_for{};
     Standing standing() const { return {state.durable, state.log_start, max_timestamp, newest_segment}; }
   };

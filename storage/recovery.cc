@@ -121,8 +121,8 @@ constexpr Rule rules[] = {
     // again in the successor or dropped with their sequence numbers.
     {Finding::sealed_excess, Consequence::in_order, "commits beyond its end are void"},
 
-    // Its footer is whole and speaks of the end its successor names: read in its place. That its commits are whole too is
-    // seen when they are read, or by verification.
+    // Its footer is whole and speaks of the end its successor names: read in its place. Whether its commits are whole
+    // too is seen when they are read, or by verification.
     {Finding::footer_read, Consequence::in_order, "its footer is whole; read in its place"},
 
     // No footer of this segment lies behind its end. A crash before it was written, no room or no time for one, or an
@@ -407,8 +407,8 @@ void Recovery::follow(size_t i) {
          .last = CommitSequence(header.predecessor_sequence)});
 }
 
-// The newest footer with all its rows whole: partitions and producers as they stood then; only what was written since is
-// replayed to them.
+// The newest footer with all its rows whole: partitions and producers as they stood then; only what was written since
+// is replayed to them.
 void Recovery::find_standing() {
   for (size_t i = candidates_.size(); i-- > 0 && !standing_of_;) {
     const std::optional<NamedEnd> end = named_end(i);
@@ -460,7 +460,8 @@ bool Recovery::replay_footer(size_t i, const NamedEnd& end) {
   }
   // What the newest of them says of partitions holds for the older ones too.
   std::vector<disk::FooterBatch> batches;
-  const bool whole = verdict == FooterReader::Verdict::whole && standing_of_ && i <= *standing_of_ && footer.read(batches);
+  const bool whole =
+      verdict == FooterReader::Verdict::whole && standing_of_ && i <= *standing_of_ && footer.read(batches);
   if (!whole) {
     return found(Finding::footer_damaged, candidate,
                  verdict == FooterReader::Verdict::differs ? "it speaks of another end" : ""),

@@ -9,7 +9,8 @@
 //   - A segment's footer is written only when its successor's header is durable.
 //   - Segments are released oldest first. A released slot's header is zeroed, durably, before anything else in the slot
 //     is overwritten: a slot whose first block is zeros was released or never used.
-//   - Headers of segments that were given up are zeroed before any segment is released: when those around them are gone,
+//   - Headers of segments that were given up are zeroed before any segment is released: when those around them are
+//   gone,
 //     nothing tells that they were no part of the log.
 //   - Before a segment is released, a log_start entry of every partition that loses batches with it is durable, and of
 //     every partition that then has no batch left there is one in a later segment, with base_offset equal to the next

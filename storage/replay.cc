@@ -129,7 +129,9 @@ void Replay::stand(std::span<const disk::FooterPartition> partitions, std::span<
     if (row.deleted != 0) delete_partition(PartitionNumber(row.partition));
   }
   producers_.clear();
-  const auto last_commit = [](const disk::FooterProducer& row) { return row.batches[row.batch_count - 1].commit.get(); };
+  const auto last_commit = [](const disk::FooterProducer& row) {
+    return row.batches[row.batch_count - 1].commit.get();
+  };
   std::ranges::sort(producers, {}, last_commit);
   for (const disk::FooterProducer& row : producers) {
     ProducerTable::Remembered state{.partition = PartitionNumber(row.partition),
@@ -138,8 +140,8 @@ void Replay::stand(std::span<const disk::FooterPartition> partitions, std::span<
                                     .batches = {}};
     for (uint32_t i = 0; i < row.batch_count; ++i) {
       const disk::FooterProducer::Batch& batch = row.batches[i];
-      state.batches[i] = {batch.base_offset, CommitSequence(batch.commit), batch.base_sequence,
-                          batch.last_offset_delta, batch.epoch};
+      state.batches[i] = {batch.base_offset, CommitSequence(batch.commit), batch.base_sequence, batch.last_offset_delta,
+                          batch.epoch};
     }
     producers_.restore(state);
   }

@@ -55,8 +55,7 @@ void SegmentReader::fill(FilePosition position, size_t count) {
   ahead_ = straight_on ? std::min<size_t>(4 * ahead_, window_bytes) : ahead_first;
   window_at_ = FilePosition(round_down(position.value, sector_bytes));
   const uint64_t bytes = round_up(std::max(ahead_, count + (position - window_at_)), sector_bytes);
-  const auto wanted =
-      static_cast<size_t>(std::min<uint64_t>({bytes, window_capacity, file_bytes_ - window_at_.value}));
+  const auto wanted = static_cast<size_t>(std::min<uint64_t>({bytes, window_capacity, file_bytes_ - window_at_.value}));
   window_used_ = wanted;
   const std::span window(window_.get(), wanted);
   const auto got = files_.read(slot_, window_at_, window);

@@ -1,5 +1,5 @@
-// Reading one segment file: through a window of up to 1 MiB, header by header, everything checked before it is believed.
-// Verdicts only; what they mean for the log is recovery's.
+// Reading one segment file: through a window of up to 1 MiB, header by header, everything checked before it is
+// believed. Verdicts only; what they mean for the log is recovery's.
 #pragma once
 
 #include <cstddef>

@@ -71,11 +71,9 @@ class LogWriter {
                                          PartitionSlot slot, SpareSlots::Need need);
 
   // ---- footers ----
-  // How many partitions and producers the footer of the segment that is being filled will say something of. Room is left
-  // for it.
-  void expect_footer(uint64_t partitions, uint64_t producers) {
-    footer_rows_ = {partitions, producers + 1, 0};
-  }
+  // How many partitions and producers the footer of the segment that is being filled will say something of. Room is
+  // left for it.
+  void expect_footer(uint64_t partitions, uint64_t producers) { footer_rows_ = {partitions, producers + 1, 0}; }
   // A segment was sealed for good: its last commit was taken, and its successor's header is durable. Ask after every
   // completed(), before next_durable().
   std::optional<SegmentEnd> take_sealed() { return std::exchange(sealed_, std::nullopt); }

@@ -87,8 +87,8 @@ void LogWriter::close_open() {
   place_waiting();
 }
 
-// Bytes a commit may have in the back segment, with room left for the footer; 0 also when the index of that segment takes
-// no further entry. A segment's first commit may be as long as the segment.
+// Bytes a commit may have in the back segment, with room left for the footer; 0 also when the index of that segment
+// takes no further entry. A segment's first commit may be as long as the segment.
 uint64_t LogWriter::room_in_segment(const OutgoingCommit& commit) const {
   const Segment& segment = segments_.back();
   if (segment.sealed || segment.entries + commit.entry_count() + 1 > index_entries_max_) return 0;

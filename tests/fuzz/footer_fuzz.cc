@@ -1,6 +1,6 @@
-// Recovery from damaged and forged footers. The input is a list of edits to the footers of a small log of three segments;
-// some make the checksums right again, as a defective writer would. Whatever comes: no crash. And as long as no checksum
-// was made right, a start from footers comes to the same as one from the commits.
+// Recovery from damaged and forged footers. The input is a list of edits to the footers of a small log of three
+// segments; some make the checksums right again, as a defective writer would. Whatever comes: no crash. And as long as
+// no checksum was made right, a start from footers comes to the same as one from the commits.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -27,7 +27,8 @@ struct Whole {
 
   Whole() {
     ImageSegment one(files, {.slot = 0, .number = 1, .id = 0x11, .segment_bytes = 12288});
-    one.commit({{.records = 2, .producer_id = 7, .producer_epoch = 0, .base_sequence = 0}, {.partition = 2, .runs = 2}});
+    one.commit(
+        {{.records = 2, .producer_id = 7, .producer_epoch = 0, .base_sequence = 0}, {.partition = 2, .runs = 2}});
     one.commit({{.base_offset = 2}, {.kind = 3, .base_offset = 1}, {.partition = 3}});
     std::vector<test::ImageEntry> many;
     for (int64_t i = 0; i < 14; ++i) many.push_back({.partition = 4, .base_offset = i, .batch_bytes = 61});

@@ -264,8 +264,7 @@ void World::start_node(bool faults) {
     log.producers_max = 256;
     log.retention_interval_ns = static_cast<Nanoseconds>(random_.between(1, 20)) * millisecond_ns;
     log.random_seed = random_.next();
-    const test::FooterAgreement agreement =
-        test::compare_with_scan(images_[i], {.lane = i, .block = units_.block});
+    const test::FooterAgreement agreement = test::compare_with_scan(images_[i], {.lane = i, .block = units_.block});
     if (!agreement.difference.empty()) note(agreement.difference);
     check(agreement.difference.empty(), "a start from footers differs from one from the commits: try --trace");
     summary_.footers_read += agreement.footers_read;

@@ -35,7 +35,7 @@ struct WorldSummary {
   uint64_t drive_errors = 0;    // write and flush requests that failed
   uint64_t segments_released = 0;
   uint64_t records_expired = 0;  // offsets below the log starts at the end
-  uint64_t footers_read = 0;    // at starts, of sealed segments
+  uint64_t footers_read = 0;     // at starts, of sealed segments
   uint64_t trace_hash = 0;      // the same for the same seed on every compiler
 };
 

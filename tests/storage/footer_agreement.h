@@ -34,9 +34,9 @@ inline FooterAgreement compare_with_scan(SegmentFiles& files, const RecoveryOpti
 
   if (footers.log.read_only != scan.log.read_only) differs("read-only");
   const auto end = [](const RecoveredLog& log) {
-    return log.segments.empty() ? std::tuple(CommitSequence{}, uint64_t{0}, FilePosition{})
-                                : std::tuple(log.segments.back().last_sequence, log.segments.back().last_hash,
-                                             log.segments.back().end);
+    return log.segments.empty()
+               ? std::tuple(CommitSequence{}, uint64_t{0}, FilePosition{})
+               : std::tuple(log.segments.back().last_sequence, log.segments.back().last_hash, log.segments.back().end);
   };
   if (end(footers.log) != end(scan.log)) differs("where the log ends");
   if (std::tuple(footers.log.segments.size(), footers.log.commits, footers.log.batches, footers.log.term_highest) !=

@@ -157,9 +157,8 @@ struct ImageFooter {
         ++ordinal;
       }
     }
-    std::ranges::sort(places, {}, [](const Place& place) {
-      return std::tuple(place.entry.partition, place.commit, place.ordinal);
-    });
+    std::ranges::sort(
+        places, {}, [](const Place& place) { return std::tuple(place.entry.partition, place.commit, place.ordinal); });
     for (const Place& place : places) {
       append_little(rows, place.entry.partition);
       append_little(rows, place.entry.base_offset);

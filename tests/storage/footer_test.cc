@@ -1,5 +1,5 @@
-// Footers: what recovery takes from them, and what it makes of those that are not what they should be. That a start from
-// footers is the same as one from the commits is shown by log_model_test and the simulator.
+// Footers: what recovery takes from them, and what it makes of those that are not what they should be. That a start
+// from footers is the same as one from the commits is shown by log_model_test and the simulator.
 #include "storage/footer.h"
 
 #include <gmock/gmock.h>
@@ -35,10 +35,10 @@ struct Three {
     two->commit({{.partition = 6, .base_offset = 1}, {.kind = 4, .partition = 7}});
     two->commit({{.kind = 3, .partition = 5, .base_offset = 10}});
     second.emplace(*two, std::vector<test::ImagePartition>{{.partition = 5, .next = 20},
-                                                          {.partition = 6, .next = 1},
-                                                          {.partition = 7, .next = 3},
-                                                          {.partition = 8, .next = 40, .log_start = 40},
-                                                          {.partition = 9, .next = 25}});
+                                                           {.partition = 6, .next = 1},
+                                                           {.partition = 7, .next = 3},
+                                                           {.partition = 8, .next = 40, .log_start = 40},
+                                                           {.partition = 9, .next = 25}});
     three.emplace(files, test::SegmentParameters{.slot = 2, .number = 3, .id = 0x33, .term = 3}, &*two);
     three->commit({{.partition = 5, .base_offset = 20}});
     write();

@@ -353,8 +353,7 @@ void run_seed(const ArenaMemory& arena, uint64_t seed) {
   const uint64_t lives = model.random.between(1, 4);
   SimDisk disk;
   for (uint64_t life = 0; life <= lives && !::testing::Test::HasFatalFailure(); ++life) {
-    const test::FooterAgreement agreement =
-        test::compare_with_scan(disk.current, {.lane = 0, .block = units.block});
+    const test::FooterAgreement agreement = test::compare_with_scan(disk.current, {.lane = 0, .block = units.block});
     ASSERT_EQ(agreement.difference, "");
     footers_read += agreement.footers_read;
     Life here(arena, model, units, segment_bytes, std::move(disk));

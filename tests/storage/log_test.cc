@@ -57,7 +57,9 @@ class LogTest : public ::testing::Test {
     world_->log.open_partition(p1, PartitionNumber(11), 0);
     EXPECT_TRUE(world_->start());
     // Spare segments are ready.
-    const auto waits = [&] { return world_->log.next_deadline() > world_->now && world_->log.next_deadline() != never_ns; };
+    const auto waits = [&] {
+      return world_->log.next_deadline() > world_->now && world_->log.next_deadline() != never_ns;
+    };
     while (!waits() && world_->step()) {
     }
     return *world_;
