@@ -4,12 +4,13 @@ import json
 from typing import NamedTuple
 
 from tests.rehearsal.guest_node import GuestNode
-from tests.rehearsal.machine import CARD, Machine
+from tests.rehearsal.machine import CARD, GUEST, Machine
 from tests.wire.tally import Tally
 
 PAGES = "/sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages"
 CLOCK = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
-NEEDED_FOR_BYPASS = ["card.iommu", "card.vfio", "card.driver", "card.group"]
+NEEDED_FOR_BYPASS = ["card.iommu", "card.vfio", "card.driver", "card.group", "card.node"]
+BY_CONFIGURATION = f"--set dpdk.device={CARD} --set dpdk.addresses={GUEST}/24 --set network=dpdk"
 NOBODY = "setpriv --reuid=65534 --clear-groups --inh-caps=-all"
 
 
@@ -72,6 +73,11 @@ def doctor_cases(tally: Tally, machine: Machine, node: GuestNode, interface: str
     tally.record(examine(machine, node, by_itself).get("card.driver") == "fail", "doctor: the card is the kernel's")
     machine.bind("vfio-pci")
     tally.record(examine(machine, node).get("card.driver") == "fail", "doctor: the card is not the kernel's")
-    seen = {name: verdict for name, verdict in examine(machine, node, by_itself).items() if name in NEEDED_FOR_BYPASS}
-    tally.record(seen == dict.fromkeys(NEEDED_FOR_BYPASS, "ok"), "doctor: the card is ready for bypass", f"{seen}")
+    for options in ("--bypass", BY_CONFIGURATION):
+        found = examine(machine, node, Broken("", "", "", options=options))
+        seen = {name: verdict for name, verdict in found.items() if name in NEEDED_FOR_BYPASS}
+        tally.record(seen == dict.fromkeys(NEEDED_FOR_BYPASS, "ok"), f"doctor: the card is ready for {options.split()[-1]}",
+                     f"{seen}")
+    near = examine(machine, node, Broken("", "", "", options=f"{BY_CONFIGURATION} --set cores=auto"))
+    tally.record(near["card.node"] == "ok", "doctor: lanes that may choose are near the card")
     tally.record(CARD in machine.run(f"{node.binary} doctor --config {node.config}", status=1), "doctor: exit code 1")

@@ -9,6 +9,7 @@ And `penstock doctor` sees each thing that is broken on purpose.
 """
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -35,7 +36,6 @@ NODE_OF_CORE = {0: 0, 1: 0, 2: 1, 3: 1}
 DPDK_ROUNDS = {"virtio-net-pci": [(9000, "512"), (9000, "4096"), (1500, "512")],
                "vmxnet3": [(9000, "4096")],
                "e1000e": [(9000, "512")]}
-DPDK_ROUNDS_SHORT = {"virtio-net-pci": [(9000, "512")]}
 
 HEAD = (f"{'world':7} {'card':15} {'MTU':>5} {'drive':10} {'batch':>7}  {'content':8} {'commands per commit':>20} "
         f"{'copied':>7} {'written':>8}")
@@ -59,28 +59,28 @@ class Rehearsal:
 
     # ---- the kernel's network stack in the guest ----
 
-    def kernel_world(self, card: str, mtu: int) -> None:
-        with self.machine(card, mtu) as machine:
-            interface = machine.interface()
-            machine.run(f"ip addr add {GUEST}/24 dev {interface} && ip link set {interface} mtu {mtu} up")
-            with self.tally.case("the CRC agrees with its vectors on this CPU"):
-                machine.run(f"{self.build}/tests/storage/crc32c_test")
+    def kernel_world(self, machine: Machine, card: str, mtu: int) -> None:
+        interface = machine.interface()
+        machine.run(f"ip addr add {GUEST}/24 dev {interface} && ip link set {interface} mtu {mtu} up")
+        with self.tally.case("the CRC agrees with its vectors on this CPU"):
+            machine.run(f"{self.build}/tests/storage/crc32c_test")
+        if self.options.long:
             self.serve("kernel", machine, card, mtu, "512", [0, 3], {})
-            node = self.serve("kernel", machine, card, mtu, "4096", [2, 3], {}, stay_mounted=True)
-            with self.tally.case("doctor"):
-                doctor_cases(self.tally, machine, node, interface)
-            machine.power_off()
+        node = self.serve("kernel", machine, card, mtu, "4096", [2, 3], {}, stay_mounted=True)
+        with self.tally.case("doctor"):
+            doctor_cases(self.tally, machine, node, interface)
+        node.unmount()
 
     # ---- the card driven by the node itself, behind the IOMMU ----
 
-    def dpdk_world(self, card: str, rounds: list[tuple[int, str]]) -> None:
-        with self.machine(card, 9000) as machine:
-            machine.bind("vfio-pci")
-            for mtu, drive in rounds:
-                machine.set_mtu(mtu)
-                self.serve("dpdk", machine, card, mtu, drive, [2, 3],
-                           {"network": "dpdk", "dpdk.device": CARD, "dpdk.addresses": [f"{GUEST}/24"], "dpdk.mtu": mtu})
-            machine.power_off()
+    def dpdk_world(self, machine: Machine, card: str) -> None:
+        machine.bind("vfio-pci")
+        # All near the card, or one on each node.
+        rounds, cores = (DPDK_ROUNDS[card], [2, 3]) if self.options.long else (DPDK_ROUNDS[card][:1], [0, 3])
+        for mtu, drive in rounds:
+            machine.set_mtu(mtu)
+            self.serve("dpdk", machine, card, mtu, drive, cores,
+                       {"network": "dpdk", "dpdk.device": CARD, "dpdk.addresses": [f"{GUEST}/24"], "dpdk.mtu": mtu})
 
     def serve(self, world: str, machine: Machine, card: str, mtu: int, drive: str, cores: list[int],
               settings: dict[str, object], stay_mounted: bool = False) -> GuestNode:
@@ -94,6 +94,8 @@ class Rehearsal:
             for batch_bytes in BATCHES:
                 self.traffic(world, node, card, mtu, drive, batch_bytes)
             node.stop()
+            trouble = [line for line in node.log().splitlines() if re.search(r" (error|critical) ", line)]
+            self.tally.record(not trouble, f"{name}: no line of the log is an error", "; ".join(trouble))
         if not stay_mounted:
             node.unmount()
         return node
@@ -137,8 +139,8 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--image", required=True, help="directory with vmlinux and initramfs")
     parser.add_argument("--build", required=True)
-    parser.add_argument("--card", choices=CARDS, help="only this one, in all its rounds")
-    parser.add_argument("--long", action="store_true", help="all cards, MTUs and drives")
+    parser.add_argument("--card", choices=CARDS, help="only this one")
+    parser.add_argument("--long", action="store_true", help="all cards, and for each its MTUs and drives")
     parser.add_argument("--world", choices=["kernel", "dpdk"], help="only this one")
     options = parser.parse_args()
     # Not in /tmp: the guest has one of its own, and drives are opened past the page cache.
@@ -146,14 +148,14 @@ def main() -> int:
     rehearsal = Rehearsal(options, home)
     began = time.monotonic()
     try:
-        if options.world != "dpdk":
-            with rehearsal.tally.case("kernel world"):
-                rehearsal.kernel_world(options.card or "virtio-net-pci", 9000)
-        if options.world != "kernel":
-            rounds = DPDK_ROUNDS if options.long or options.card else DPDK_ROUNDS_SHORT
-            for card in [options.card] if options.card else rounds:
-                with rehearsal.tally.case(f"dpdk world, {card}"):
-                    rehearsal.dpdk_world(card, rounds[card])
+        cards = [options.card] if options.card else list(CARDS) if options.long else ["virtio-net-pci"]
+        for card in cards:
+            with rehearsal.tally.case(card), rehearsal.machine(card, 9000) as machine:
+                if card == cards[0] and options.world != "dpdk":
+                    rehearsal.kernel_world(machine, card, 9000)
+                if options.world != "kernel":
+                    rehearsal.dpdk_world(machine, card)
+                machine.power_off()
     finally:
         shutil.rmtree(home)
     print(HEAD)
