@@ -9,7 +9,7 @@ from tests.rehearsal.machine import GUEST, GuestError, Machine
 from tests.wire.node import toml
 
 PORT, ADMIN_PORT = 19092, 19644
-START_PATIENCE_S = 60
+START_PATIENCE_S = 120
 MKFS = {"ext4": "mkfs.ext4 -q -F -m 0 -E lazy_itable_init=0,lazy_journal_init=0", "xfs": "mkfs.xfs -q -f"}
 
 

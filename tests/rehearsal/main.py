@@ -91,7 +91,7 @@ class Rehearsal:
             node.start()
             self.placement(node, cores, name)
             self.fallback(node, name)
-            for batch_bytes in BATCHES:
+            for batch_bytes in BATCHES if self.options.long else BATCHES[::2]:
                 self.traffic(world, node, card, mtu, drive, batch_bytes)
             node.stop()
             trouble = [line for line in node.log().splitlines() if re.search(r" (error|critical) ", line)]
