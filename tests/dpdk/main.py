@@ -4,7 +4,7 @@ For each number of lanes, with the port steering frames to their lane and with l
 
   * what was written is read back, byte for byte, over IPv4 and over IPv6;
   * frames are handed over when they have to be, and when the port steers hardly any is;
-  * echo is answered once (where there is a ping);
+  * echo is answered once, and only by the node's own addresses;
   * it stops in order and no buffer is missing.
 
 And once: the same without receive interrupts, where lanes look again after a while; a stop while producers and consumers are
@@ -15,14 +15,14 @@ import hashlib
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import node as dpdk  # noqa: E402
+import tap_node as dpdk  # noqa: E402
+from echo import answers_once  # noqa: E402
 
 PARTITIONS = 8
 
@@ -76,16 +76,11 @@ def same(bootstrap, topic, texts, work):
     return all((work / f"back{partition}").read_bytes() == text.read_bytes() for partition, text in enumerate(texts))
 
 
-def echo(address, count=3):
-    done = subprocess.run(["ping", "-c", str(count), "-i", "0.05", "-W", "2", address], capture_output=True, text=True)
-    return done.returncode == 0 and "duplicate" not in done.stdout
-
-
 def cell(lanes, mtu, steering, texts, megabytes, work, count):
     what = f"{lanes} lanes, MTU {mtu}, steering {steering}"
     with dpdk.Node(lanes, mtu, steering) as node:
-        if shutil.which("ping"):
-            count.judge(echo(dpdk.NODE_V4) and echo(dpdk.NODE_V6), f"{what}: echo is answered once")
+        count.judge(answers_once(dpdk.NODE_V4) and answers_once(dpdk.NODE_V6), f"{what}: echo is answered once")
+        count.judge(not answers_once(dpdk.NOBODY_V4, 1, 0.3), f"{what}: no echo for another address")
         written, seconds = produce(f"{dpdk.NODE_V4}:{dpdk.PORT}", "one", texts)
         count.judge(written, f"{what}: {PARTITIONS} producers, {PARTITIONS * megabytes / seconds:.0f} MB/s")
         count.judge(same(f"{dpdk.NODE_V4}:{dpdk.PORT}", "one", texts, work), f"{what}: read back")

@@ -10,8 +10,11 @@ import argparse
 import contextlib
 import itertools
 import os
+import pathlib
 import sys
 import time
+
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "dpdk"))
 
 from clients.admin import Admin, AdminError
 from clients.base import Client, ConsumeJob, ProduceJob
@@ -23,6 +26,7 @@ from clients.kafkajs import KafkaJs
 from clients.kcat import Kcat
 from node import Node
 from records import PARTITION_COUNT, by_partition, numbered, sample
+import tap_node
 
 
 class Report:
@@ -255,17 +259,32 @@ def refusal(action, code: int) -> str:
     return "it is not refused"
 
 
+@contextlib.contextmanager
+def broker(arguments, report: Report):
+    """Where clients find it."""
+    if not arguments.dpdk:
+        with Node(arguments.bootstrap, arguments.binary, arguments.lanes) as bootstrap:
+            yield bootstrap
+        return
+    os.environ["PENSTOCK_BINARY"] = arguments.binary
+    with tap_node.Node(arguments.lanes, arguments.mtu, settings={"num_partitions": 1}) as node:
+        yield f"{tap_node.NODE_V4}:{tap_node.PORT}"
+        report.cell("the node ends in order", node.stop() or "")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests/interop/run", description="Tests a node with unmodified Kafka clients.")
     parser.add_argument("--bootstrap", metavar="HOST:PORT", help="test this running broker instead of starting a node")
     parser.add_argument("--binary", default="build/tools/penstock", help="the node's program (%(default)s)")
     parser.add_argument("--lanes", type=int, default=2, help="the node's lanes (%(default)s)")
+    parser.add_argument("--dpdk", action="store_true", help="over DPDK's tap device, in this process's namespace")
+    parser.add_argument("--mtu", type=int, default=1500, help="of that device (%(default)s)")
     parser.add_argument("--clients", help="only these, with commas between")
     arguments = parser.parse_args()
 
     start = time.monotonic()
     report = Report()
-    with Node(arguments.bootstrap, arguments.binary, arguments.lanes) as bootstrap:
+    with broker(arguments, report) as bootstrap:
         clients = [Kcat(bootstrap), Confluent(bootstrap), KafkaPython(bootstrap),
                    JavaConsole(bootstrap, os.environ["INTEROP_KAFKA"], os.environ["INTEROP_CONSOLE"]),
                    Franz(bootstrap, os.environ["INTEROP_FRANZ"]), KafkaJs(bootstrap, os.environ["INTEROP_KAFKAJS"])]

@@ -8,7 +8,7 @@ import tempfile
 import time
 import urllib.request
 
-NODE_V4, CLIENT_V4 = "10.9.0.1", "10.9.0.2"
+NODE_V4, CLIENT_V4, NOBODY_V4 = "10.9.0.1", "10.9.0.2", "10.9.0.3"
 NODE_V6, CLIENT_V6 = "fd09::1", "fd09::2"
 PORT, ADMIN_PORT = 9192, 9744
 INTERFACE = "penstock0"
