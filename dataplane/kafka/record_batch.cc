@@ -1,5 +1,6 @@
 #include "dataplane/kafka/record_batch.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -227,20 +228,21 @@ void set_log_append_time(ValidBatch& batch, Milliseconds now_ms, Crc32c crc32c, 
   batch.bytes.copy_in(0, &header, sizeof header);
 }
 
-std::optional<RecordPosition> find_by_timestamp(PieceRange batch, Milliseconds from) {
+std::optional<RecordPosition> find_by_timestamp(PieceRange batch, Milliseconds from, int64_t begin) {
   check(batch.size() >= sizeof(Header), "batch without a header", static_cast<long long>(batch.size()));
   Header header;
   batch.copy_out(0, &header, sizeof header);
   // All records of such batches count as having the batch's time.
   if (!has_codec(header, Codec::none) || (header.attributes & attributes::log_append_time) != 0) {
     if (header.max_timestamp < from) return std::nullopt;
-    return RecordPosition{header.base_offset, header.max_timestamp};
+    return RecordPosition{std::max<int64_t>(header.base_offset, begin), header.max_timestamp};
   }
   RecordWalk walk(records_of(batch));
   Record record;
   for (int32_t i = 0; i < header.record_count && walk.next(record); ++i) {
     const int64_t timestamp = header.first_timestamp + record.timestamp_delta;
-    if (timestamp >= from) return RecordPosition{header.base_offset + record.offset_delta, timestamp};
+    const int64_t offset = header.base_offset + record.offset_delta;
+    if (offset >= begin && timestamp >= from) return RecordPosition{offset, timestamp};
   }
   return std::nullopt;
 }

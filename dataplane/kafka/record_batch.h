@@ -156,9 +156,9 @@ struct RecordPosition {
   int64_t offset = 0;
   Milliseconds timestamp = -1;
 };
-// The first record of a stored, intact batch with a timestamp of at least `from`. Of a compressed batch, which is not
-// opened, the answer is the batch's base offset and max timestamp: a consumer that starts there misses nothing, but may
+// The first record of a stored, intact batch at or beyond `begin` with a timestamp of at least `from`. Of a compressed batch, which is not
+// opened, the answer is its first offset and max timestamp: a consumer that starts there misses nothing, but may
 // see a few earlier records. Kafka opens the batch and names the record.
-std::optional<RecordPosition> find_by_timestamp(PieceRange batch, Milliseconds from);
+std::optional<RecordPosition> find_by_timestamp(PieceRange batch, Milliseconds from, int64_t begin = 0);
 
 }  // namespace penstock::kafka

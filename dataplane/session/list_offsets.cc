@@ -30,8 +30,9 @@ Search open_batch(Broker& broker, const RequestContext& context, PartitionSlot s
     row.error = static_cast<int16_t>(ErrorCode::KAFKA_STORAGE_ERROR);
     return Search::done;
   }
-  const auto record = kafka::find_by_timestamp(bytes.range(), timestamp);
-  row.first = record.has_value() ? record->offset : batch.base_offset.value;
+  const Offset begin = broker.log().partition(slot)->log_start;  // may lie within the batch
+  const auto record = kafka::find_by_timestamp(bytes.range(), timestamp, begin.value);
+  row.first = record.has_value() ? record->offset : std::max(batch.base_offset, begin).value;
   row.second = record.has_value() ? record->timestamp : batch.max_timestamp;
   bytes.clear(broker.pieces(), [&](BufferIndex buffer) { broker.buffers().release(buffer, Holder::send); });
   return Search::done;

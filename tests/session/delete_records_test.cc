@@ -41,7 +41,10 @@ class DeleteRecordsTest : public LaneTest {
     return answer(client, version);
   }
   int64_t earliest(Client& client, const std::string& topic) {
-    std::array<kafka::ListOffsetsRequest::Partition, 1> partitions = {{{0, -1, kafka::list_offsets_earliest}}};
+    return first_at(client, topic, kafka::list_offsets_earliest);
+  }
+  int64_t first_at(Client& client, const std::string& topic, Milliseconds timestamp) {
+    std::array<kafka::ListOffsetsRequest::Partition, 1> partitions = {{{0, -1, timestamp}}};
     std::array<kafka::ListOffsetsRequest::Topic, 1> topics;
     topics[0] = {std::string_view(topic), kafka::Slice<kafka::ListOffsetsRequest::Partition>(std::span(partitions))};
     kafka::ListOffsetsRequest request;
@@ -70,6 +73,20 @@ TEST_F(DeleteRecordsTest, MovesTheLogStartInEveryVersion) {
   EXPECT_EQ(deleted(client, "t", -1), (Result{ErrorCode::NONE, 16}));
   EXPECT_EQ(earliest(client, "t"), 16);
   EXPECT_EQ(produced(client, {"t", 0, batch_of(1)}), 16);
+}
+
+// What is deleted of a batch is not found by its time either.
+TEST_F(DeleteRecordsTest, WithinABatchTheFirstThatIsLeftIsFoundByTime) {
+  start({{"t", {0}}});
+  Client& client = connect();
+  kafka::BatchBuilder builder;
+  for (int i = 0; i < 5; ++i) builder.add(1000 + i, std::nullopt, "value");
+  ASSERT_EQ(produced(client, {"t", 0, builder.build(crc32c)}), 0);
+  EXPECT_EQ(first_at(client, "t", 0), 0);
+  ASSERT_EQ(deleted(client, "t", 2), (Result{ErrorCode::NONE, 2}));
+  EXPECT_EQ(first_at(client, "t", 0), 2);
+  EXPECT_EQ(first_at(client, "t", 1001), 2);
+  EXPECT_EQ(first_at(client, "t", 1003), 3);
 }
 
 TEST_F(DeleteRecordsTest, WhatKafkaRefuses) {
