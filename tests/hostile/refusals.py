@@ -104,3 +104,4 @@ def expect(binary: str | Path, arguments: list[str], words, prefix: list[str], *
     assert ended.returncode > 0, f"exit status {ended.returncode}: {said}"
     missing = [word for word in words if word.lower() not in said.lower()]
     assert not missing, f"the message does not say {missing}: {said}"
+    assert "still held" not in said, f"a lane that never turned reports a leak: {said}"

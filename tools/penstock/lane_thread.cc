@@ -152,7 +152,8 @@ void run(LaneSetup& setup) {
   if (const std::string recovery = (*devices)->log->recovery_report(); !recovery.empty()) report += "\n" + recovery;
   setup.built(std::move(report));
 
-  if (setup.wait_for_word()) {
+  const bool go = setup.wait_for_word();
+  if (go) {
     turn(**devices);
     finish_drive(setup, **devices);
     setup.done();
@@ -161,7 +162,7 @@ void run(LaneSetup& setup) {
   }
   (*devices)->lane.reset();
   (*devices)->world.close();
-  const std::string leaks = (*devices)->buffers.leak_report();
+  const std::string leaks = go ? (*devices)->buffers.leak_report() : "";  // else the log still has its own
   if (!leaks.empty()) spdlog::error("lane {}: buffers still held at the end: {}", setup.place.lane, leaks);
 }
 
