@@ -146,6 +146,7 @@ class Lane {
     metrics_.resident_hits.set(log.resident_hits);
     metrics_.segments.set(log.segments);
     metrics_.segments_released.set(log.segments_released);
+    metrics_.footers.set(log.footers);
     metrics_.slots_recycled.set(log.slots_recycled);
     metrics_.slots_prepared.set(log.slots_prepared);
     metrics_.log_start_moves.set(log.log_start_moves);

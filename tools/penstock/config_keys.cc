@@ -104,7 +104,8 @@ const ConfigKey keys[] = {
      "Of the arena, for the newest records, so that consumers who keep up read no drive. 0: a quarter.",
      &Config::memory_resident_bytes},
     {"memory.send_bytes", ConfigType::bytes, "0", 0, gibi, "",
-     "Of the arena, for responses on their way out. 0: one sixteenth. What the three leave is for headers, copies of "
+     "Of the arena, for responses on their way out. 0: one sixteenth. One response may hold half of it, not counting "
+     "records. What the three leave is for headers, copies of "
      "small batches and reads; at least one eighth must be left.",
      &Config::memory_send_bytes},
     {"hugepages", ConfigType::choice, "auto", 0, 0, "auto on off",

@@ -35,6 +35,8 @@ constexpr Metric metrics[] = {
     {"penstock_segments", "gauge", "Segments of the log now.", &LaneMetrics::segments},
     {"penstock_segments_released_total", "counter", "Segments in which nothing was to be kept any more.",
      &LaneMetrics::segments_released},
+    {"penstock_footers_total", "counter", "Footers written to sealed segments; a segment without is read whole at start.",
+     &LaneMetrics::footers},
     {"penstock_slots_recycled_total", "counter", "Slots of released segments that became spares as they are.",
      &LaneMetrics::slots_recycled},
     {"penstock_slots_prepared_total", "counter", "Slots that were created and written with zeros.",
