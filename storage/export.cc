@@ -4,6 +4,7 @@
 #include <cstring>
 #include <tuple>
 
+#include "storage/batch_front.h"
 #include "storage/crc/crc32c.h"
 
 namespace penstock {
@@ -53,24 +54,12 @@ std::vector<BatchPlace> batches_in_order(SegmentFiles& files, const RecoveredLog
 
 namespace {
 
-void store_big(std::span<std::byte> to, uint32_t at, uint64_t value, uint32_t bytes) {
-  for (uint32_t i = 0; i < bytes; ++i) to[at + i] = static_cast<std::byte>(value >> (8 * (bytes - 1 - i)));
-}
-
 bool read_exactly(SegmentFiles& files, SegmentSlot slot, FilePosition position, std::span<std::byte> to) {
   const auto got = files.read(slot, position, to);
   return got && *got == to.size();
 }
 
 }  // namespace
-
-void write_batch_front(const disk::Entry& entry, std::span<std::byte> batch) {
-  store_big(batch, disk::batch_base_offset_at, static_cast<uint64_t>(entry.base_offset.get()), 8);
-  store_big(batch, disk::batch_length_at, entry.batch_bytes - 12, 4);
-  store_big(batch, disk::batch_leader_epoch_at, static_cast<uint32_t>(entry.leader_epoch.get()), 4);
-  store_big(batch, disk::batch_magic_at, 2, 1);
-  store_big(batch, disk::batch_crc_at, entry.batch_crc, 4);
-}
 
 bool read_batch(SegmentFiles& files, const BatchPlace& place, std::vector<std::byte>& batch) {
   std::vector<std::byte> bytes(place.entry_bytes);
@@ -91,7 +80,7 @@ bool read_batch(SegmentFiles& files, const BatchPlace& place, std::vector<std::b
     filled += run.length;
   }
   if (filled != batch.size() || filled < disk::batch_header_bytes) return false;
-  write_batch_front(entry, batch);
+  write_batch_front(entry, batch.data());
   return crc32c(0, batch.data() + disk::batch_crc_from, batch.size() - disk::batch_crc_from) == entry.batch_crc;
 }
 

@@ -33,8 +33,6 @@ std::vector<BatchPlace> batches_in_order(SegmentFiles& files, const RecoveredLog
 
 // The whole batch as Kafka stores it, bytes 0-20 from its entry; false when its bytes do not match the entry.
 bool read_batch(SegmentFiles& files, const BatchPlace& place, std::vector<std::byte>& batch);
-// Its bytes 0-20.
-void write_batch_front(const disk::Entry& entry, std::span<std::byte> batch);
 
 // Calls take(place, batch) for the partition's batches at or above its log start, each offset once; a batch that the
 // log start cuts is given whole, as Kafka keeps it. `ordered` as batches_in_order() made it. Returns the offsets

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <utility>
 
-#include "dataplane/base/byte_order.h"
+#include "storage/batch_front.h"
 #include "storage/crc/crc32c.h"
 #include "storage/format.h"
 #include "storage/limits.h"
@@ -395,11 +395,7 @@ bool LogReader::verify(Read& read) {
   uint32_t crc = 0;
   uint64_t done = 0;
   std::byte head[disk::batch_crc_from];
-  store_big<int64_t>(head + disk::batch_base_offset_at, read.batch->base_offset);
-  store_big<uint32_t>(head + disk::batch_length_at, read.batch->batch_bytes - 12);
-  store_big<int32_t>(head + disk::batch_leader_epoch_at, read.batch->leader_epoch);
-  head[disk::batch_magic_at] = std::byte{2};
-  store_big<uint32_t>(head + disk::batch_crc_at, read.batch->batch_crc);
+  write_batch_front(*read.batch, head);
   for_each_piece(read, [&](const Piece& piece) {
     std::byte* data = piece.data;
     uint32_t length = piece.length;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "storage/batch_front.h"
 #include "storage/export.h"
 #include "storage/recovery.h"
 
@@ -103,7 +104,7 @@ bool Verify::read(const Commit& commit, const disk::Entry& entry, std::span<cons
       at += static_cast<uint32_t>(part.size());
     }
   }
-  write_batch_front(entry, batch_);
+  write_batch_front(entry, batch_.data());
   return true;
 }
 
