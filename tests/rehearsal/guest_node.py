@@ -90,10 +90,12 @@ class GuestNode:
     # ---- by the kernel's own numbers ----
 
     def arena_pages(self) -> list[dict[int, int]]:
-        """For each arena, how many pages lie on which node."""
+        """For each arena, how many pages lie on which node. The heap may grow as large, but is bound to no node."""
         maps = self.machine.run(f"cat /proc/{self.pid}/numa_maps")
         arenas = []
         for line in maps.splitlines():
+            if not re.match(r"\w+ bind:", line):
+                continue
             pages = {int(node): int(count) for node, count in re.findall(r" N(\d+)=(\d+)", line)}
             unit = int(found[1]) if (found := re.search(r"kernelpagesize_kB=(\d+)", line)) else 4
             if sum(pages.values()) * unit * 1024 >= self.settings["memory.arena_bytes"]:
