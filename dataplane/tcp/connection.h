@@ -67,7 +67,7 @@ struct Connection {
   uint32_t undelivered = 0;
   uint32_t rcv_segment_bytes = 536;  // the largest seen: two of them are acknowledged at once (RFC 5681 4.2)
   uint32_t quick_acks = 0;           // to be sent without delay, so that the peer's slow start starts
-  uint32_t duplicate_acks_due = 0;   // acknowledgements to be sent one by one, for peers without SACK
+  uint32_t single_acks = 0;          // segments still to be acknowledged one by one, after a hole
   net::SackBlock duplicate;          // to be reported (RFC 2883); first == end: none
   SeqNumber fin_at;                  // of the peer's FIN
   bool fin_seen = false;             // perhaps behind a hole

@@ -106,6 +106,7 @@ class Core {
   void receive_in_order(Connection& connection, const Segment& segment);
   bool timestamp_acceptable(Connection& connection, const Segment& segment);
   bool sequence_acceptable(Connection& connection, const Segment& segment);
+  bool acknowledged_alone(Connection& connection, const Segment& segment);
   void receive_reset(Connection& connection, const Segment& segment);
   void receive_fin(Connection& connection, const Segment& segment);
   void finish_received(Connection& connection);
@@ -176,6 +177,7 @@ class Core {
   bool reply(const BareSegment& segment, const OptionWriter& options);
   void reply_reset(const Segment& to);
   void send_reset(Connection& connection);
+  void reply_ack(Connection& connection);
 
   // ---- timers.cc
   void on_timer(Connection& connection);

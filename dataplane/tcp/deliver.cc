@@ -19,12 +19,6 @@ void Core::receive_data(Connection& c, const Segment& segment) {
   }
   if (bytes > c.rcv_segment_bytes)
     c.rcv_segment_bytes = std::min<uint32_t>(bytes, advertised_mss(c.flow.local.is_v4()));
-  const bool in_order = first == c.rcv_nxt;
-  if (!in_order || !c.reassembly.empty()) {
-    // RFC 5681 4.2: at once, also when a hole is filled. Without SACK each counts for the sender (3.2).
-    c.ack_now = true;
-    if (!in_order && !c.has_sack) c.duplicate_acks_due = std::min(c.duplicate_acks_due + 1, 64u);
-  }
   if (first > c.rcv_nxt) count(TcpCount::segments_out_of_order);
   if (first < c.rcv_nxt) {
     count(TcpCount::drop_duplicate_data);

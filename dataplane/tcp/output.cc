@@ -189,7 +189,7 @@ Core::Produced Core::send_bare(Connection& c, SeqNumber seq) {
 // RFC 5681 4.2, RFC 1122 4.2.3.2: every second full segment, or after a while. All of a burst together: the sender's
 // window grows by bytes, and the burst was there at once.
 bool Core::ack_due(Connection& c) {
-  if (c.ack_now || c.duplicate_acks_due > 0 || window_update_due(c)) return true;
+  if (c.ack_now || window_update_due(c)) return true;
   const uint32_t waiting = c.rcv_nxt - c.rcv_acked;
   if (waiting == 0) return false;
   if (waiting >= 2 * c.rcv_segment_bytes) return true;
@@ -210,7 +210,6 @@ void Core::acknowledgement_left(Connection& c, bool complete) {
   if (!complete) return;
   c.ack_now = false;
   c.ack_deadline = never_ns;
-  if (c.duplicate_acks_due > 0) --c.duplicate_acks_due;
 }
 
 bool Core::write_options(Connection& c, OptionWriter& options, uint32_t payload_bytes) {

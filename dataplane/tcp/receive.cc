@@ -18,6 +18,7 @@ void Core::receive(Connection& c, const Segment& segment) {
   slow |= bytes > room;                                              // beyond the right edge
   slow |= bytes > c.credit;                                          // more than the reader wants now
   slow |= !c.reassembly.empty();                                     // something waits
+  slow |= c.single_acks > 0;                                         // not with its burst
   slow |= segment.has_timestamps() != c.has_timestamps;              // negotiated and missing, or the other way round
   slow |= c.has_timestamps && static_cast<int32_t>(segment.timestamp() - c.ts_recent) < 0;  // old (PAWS)
   slow |= !segment.sacks().empty();                                                         // reports on what we sent
@@ -41,10 +42,28 @@ void Core::receive(Connection& c, const Segment& segment) {
   c.last_received_at = now_;
   c.keepalive_probes = 0;
   remember_timestamp(c, segment);
+  const bool alone = acknowledged_alone(c, segment);
   // Sixth, urgent data: delivered as any other (RFC 6093 4 discourages more).
   receive_data(c, segment);  // seventh
   if (c.state == TcpState::closed) return;
   receive_fin(c, segment);  // eighth
+  if (alone) reply_ack(c);
+}
+
+// RFC 5681 4.2, RFC 2018 4: what is out of order or comes while there is a hole is answered by itself, not with its
+// burst. For each such answer says what one segment changed (three blocks are all that fit), and counts for a sender
+// without SACK (5681 3.2); and where data is lost acknowledgements are too: one for a small window's whole flight is the
+// only thing between its sender and a timeout. So also for a while after the hole.
+bool Core::acknowledged_alone(Connection& c, const Segment& segment) {
+  constexpr uint32_t after_hole = 16;
+  if (segment.payload_bytes() == 0) return false;
+  if (segment.seq() != c.rcv_nxt || !c.reassembly.empty()) {
+    c.single_acks = after_hole;
+    return true;
+  }
+  if (c.single_acks == 0) return false;
+  --c.single_acks;
+  return true;
 }
 
 // The next bytes, and nothing else to do: they go to the reader. Acknowledged at the end of the burst.
@@ -117,8 +136,7 @@ bool Core::sequence_acceptable(Connection& c, const Segment& segment) {
     count(TcpCount::drop_duplicate_data);
     if (c.has_sack) c.duplicate = {seq, seq + segment.payload_bytes()};
   }
-  c.ack_now = true;
-  list(c);
+  reply_ack(c);
   return false;
 }
 

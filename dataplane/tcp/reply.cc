@@ -1,4 +1,5 @@
-// Segments that belong to no connection: RST, SYN-ACK, acknowledgements of FIN-WAIT-2 and TIME-WAIT.
+// Segments that belong to no connection: RST, SYN-ACK, acknowledgements of FIN-WAIT-2 and TIME-WAIT. And those of a
+// connection that do not wait for the end of the burst.
 #include <cstring>
 
 #include "dataplane/net/checksum.h"
@@ -60,6 +61,19 @@ void Core::send_reset(Connection& c) {
   if (c.has_timestamps) options.timestamps(timestamp_clock(c.timestamp_offset), c.ts_recent);
   const BareSegment segment{c.flow, c.link, c.snd_nxt, c.rcv_nxt, net::flag_rst | net::flag_ack};
   if (reply(segment, options)) count(TcpCount::rst_sent);
+}
+
+void Core::reply_ack(Connection& c) {
+  OptionWriter options;
+  const bool complete = write_options(c, options, 0);
+  const BareSegment segment{c.flow, c.link, c.snd_nxt, c.rcv_nxt, net::flag_ack, advertise(c)};
+  if (reply(segment, options)) {
+    count(TcpCount::acks_sent);
+    acknowledgement_left(c, complete);
+  } else {
+    c.ack_now = true;  // with the burst
+  }
+  list(c);
 }
 
 }  // namespace penstock::tcp

@@ -397,6 +397,7 @@ class Player {
     const int64_t count = evaluate(step.repeat, variables_);
     order_[connection.name] = ++orders_;
     const Field* first = spec.field("seq");
+    if (first != nullptr && first->words[0].contains("$n")) first = nullptr;  // says itself where each begins
     const int64_t first_seq = first == nullptr ? 0 : evaluate(first->words[0], variables_);
     int64_t taken = 0;
     for (int64_t i = 0; i < count; ++i) {
