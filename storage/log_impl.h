@@ -136,9 +136,11 @@ struct Log::Impl {
     uint32_t at = 0;           // the next partition
     SegmentNumber floor{};     // segments below are wanted by nobody
     CommitSequence last_note{};
-    Nanoseconds next_at = 0;   // of the next round
+    std::optional<Nanoseconds> rests_since;  // when the one before ended
     bool notes = true;         // can be written; else only what is durable already lets segments go
   } round;
+  void rest(Nanoseconds now);
+  Nanoseconds next_round() const;
   // The footer that is being put together:
   uint32_t recovered_at = 0;  // the next to look at
   uint32_t footer_at = 0;     // partition slot or producer, the next to look at

@@ -58,16 +58,16 @@ void Log::retain(Nanoseconds now, Milliseconds wall) {
   using Phase = Impl::Round::Phase;
   if (!log.knows_catalog) return;
   log.retains = true;
-  if (round.phase == Phase::resting && now < round.next_at) return;
+  if (round.phase == Phase::resting && now < log.next_round()) return;
   const Milliseconds time = log.clock.believe(now, wall);
   const bool notes = log.writer.healthy();
   if (!notes && !log.writer.stuck_at_start()) {
-    if (round.phase == Phase::resting) round.next_at = now + log.interval_ns;
+    if (round.phase == Phase::resting) log.rest(now);
     return;
   }
   switch (round.phase) {
     case Phase::resting:
-      round = {.phase = Phase::deciding, .floor = log.indexed_segment, .next_at = round.next_at, .notes = notes};
+      round = {.phase = Phase::deciding, .floor = log.indexed_segment, .notes = notes};
       [[fallthrough]];
     case Phase::deciding:
       if (!log.decide(time)) return;
@@ -84,10 +84,19 @@ void Log::retain(Nanoseconds now, Milliseconds wall) {
       [[fallthrough]];
     case Phase::releasing:
       if (!log.release()) return;
-      round.phase = Phase::resting;
-      round.next_at = now + (log.writer.short_of_space() ? std::min(log.interval_ns, short_of_space_interval_ns)
-                                                         : log.interval_ns);
+      log.rest(now);
   }
+}
+
+void Log::Impl::rest(Nanoseconds now) {
+  round.phase = Round::Phase::resting;
+  round.rests_since = now;
+}
+
+// The drive may fill up long before the next round would be.
+Nanoseconds Log::Impl::next_round() const {
+  if (!round.rests_since) return 0;
+  return *round.rests_since + (writer.short_of_space() ? std::min(interval_ns, short_of_space_interval_ns) : interval_ns);
 }
 
 // True: all partitions were looked at.

@@ -114,7 +114,7 @@ Nanoseconds Log::next_deadline() const {
   const Impl::Round& round = impl_->round;
   const bool rests = impl_->retains && round.phase == Impl::Round::Phase::resting;
   const bool builds = impl_->footer.takes_rows() && impl_->writer.healthy();  // now
-  return std::min({impl_->writer.next_deadline(), rests ? round.next_at : never_ns, builds ? 0 : never_ns});
+  return std::min({impl_->writer.next_deadline(), rests ? impl_->next_round() : never_ns, builds ? 0 : never_ns});
 }
 
 CommitSequence Log::durable_commit() const { return impl_->writer.durable(); }

@@ -54,7 +54,7 @@ void SpareSlots::recycled(SegmentSlot slot) {
 }
 
 Nanoseconds SpareSlots::next_deadline() const {
-  return !preparing_ && filling_ && drive_full_ ? retry_at_ : never_ns;
+  return !preparing_ && filling_ && retry_at_ > 0 ? retry_at_ : never_ns;
 }
 
 bool SpareSlots::available(Need need) const {

@@ -316,6 +316,33 @@ TEST_F(LogRetention, AFullDriveComesBackWhenRecordsExpire) {
   stop();
 }
 
+// Rounds are far apart, but not while the drive is full: what has expired by then makes room within a second.
+TEST_F(LogRetention, AFullDriveDoesNotWaitForTheNextRound) {
+  config_.retention_interval_ns = 3600 * second_ns;
+  policy_[0] = {.bytes_max = 1 * MiB};
+  drive_config_.slots_max = 8;
+  start();
+  const auto append_one = [&] {
+    const Bytes bytes = make_batch(random_, 63 * KiB, 1);
+    PieceList pieces;
+    EXPECT_TRUE(world_->memory.lay_out(random_, Arrival::together, bytes, pieces));
+    const auto appended = world_->append(p0, info_of(bytes, 1), pieces);
+    world_->memory.let_go(pieces);
+    if (appended) batches_[0].push_back(patched(bytes, appended->base_offset, 0));
+  };
+  settle();  // the first round is over
+  const Nanoseconds began = world_->now;
+  while (batches_[0].size() < 400 && world_->now - began < 120 * second_ns) {
+    append_one();
+    if (!step()) world_->now += millisecond_ns;
+  }
+  EXPECT_EQ(batches_[0].size(), 400u);  // 50 segments
+  EXPECT_LT(world_->now - began, 60 * second_ns);
+  ASSERT_TRUE(run([&] { return log().partition(p0)->durable == log().partition(p0)->appended; }));
+  expect_from_log_start();
+  stop();
+}
+
 // Every start needs a segment. When there is none, those go of which it is durable that nobody wants them.
 TEST_F(LogRetention, AFullDriveStartsOnWhatWasLetGoBefore) {
   start();
