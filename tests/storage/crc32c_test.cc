@@ -8,9 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "storage/crc/fold.h"
-#include "storage/crc/isal.h"
-
 namespace penstock {
 namespace {
 
@@ -50,25 +47,6 @@ TEST(Crc32c, EveryLengthAndAlignmentAgreesWithTheDefinition) {
       ASSERT_EQ(crc32c(0, bytes.data() + from, count), slow_crc32c(bytes.data() + from, count)) << from << " " << count;
     }
   }
-}
-
-// Whichever of the two crc32c() uses on this processor.
-TEST(Crc32c, BothWaysAgreeWithTheDefinition) {
-  const auto bytes = random_bytes(3000, 6);
-  std::vector<std::byte> copy(bytes.size() + 1);
-  const auto agrees = [&](auto crc_of, auto copy_and_crc_of) {
-    for (size_t count = 0; count < bytes.size() - 3; count += 1 + count / 700) {
-      const uint32_t before = crc32c(0, bytes.data(), 3), after = slow_crc32c(bytes.data(), 3 + count);
-      ASSERT_EQ(crc_of(before, bytes.data() + 3, count), after) << count;
-      copy[count] = std::byte{0x5a};
-      ASSERT_EQ(copy_and_crc_of(before, copy.data(), bytes.data() + 3, count), after) << count;
-      ASSERT_EQ(std::memcmp(copy.data(), bytes.data() + 3, count), 0) << count;
-      ASSERT_EQ(copy[count], std::byte{0x5a}) << count;
-    }
-  };
-  agrees(crc::isal, crc::copy_and_isal);
-  if (!crc::can_fold()) GTEST_SKIP() << "no VPCLMULQDQ";
-  agrees(crc::fold, crc::copy_and_fold);
 }
 
 TEST(Crc32c, ContinuesOverPieces) {
