@@ -8,8 +8,10 @@ import struct
 import time
 from typing import NamedTuple
 
-PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS, CREATE_TOPICS, INIT_PRODUCER_ID = 0, 1, 2, 3, 18, 19, 22
-VERSION = {PRODUCE: 7, FETCH: 4, LIST_OFFSETS: 1, METADATA: 4, API_VERSIONS: 0, CREATE_TOPICS: 2, INIT_PRODUCER_ID: 1}
+PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS, CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID = \
+    0, 1, 2, 3, 18, 19, 20, 22
+VERSION = {PRODUCE: 7, FETCH: 4, LIST_OFFSETS: 1, METADATA: 4, API_VERSIONS: 0, CREATE_TOPICS: 2, DELETE_TOPICS: 1,
+           INIT_PRODUCER_ID: 1}
 
 NONE = 0
 CORRUPT_MESSAGE = 2
@@ -21,6 +23,7 @@ UNSUPPORTED_VERSION = 35
 TOPIC_ALREADY_EXISTS = 36
 OUT_OF_ORDER_SEQUENCE_NUMBER = 45
 DUPLICATE_SEQUENCE_NUMBER = 46
+KAFKA_STORAGE_ERROR = 56
 INVALID_RECORD = 87
 
 Address = tuple[str, int]
@@ -173,6 +176,12 @@ def create_topic(connection: Connection, name: str, partitions: int = 1, configs
     return answer.i16()
 
 
+def delete_topic(connection: Connection, name: str) -> int:
+    answer = connection.call(DELETE_TOPICS, array([text(name)]) + i32(30_000))
+    answer.i32(), answer.i32(), answer.text()
+    return answer.i16()
+
+
 def produce_body(topic: str, partition: int, records: bytes, acks: int = -1) -> bytes:
     return text(None) + i16(acks) + i32(30_000) + array([text(topic) + array([i32(partition) + blob(records)])])
 
@@ -203,8 +212,9 @@ class Fetched(NamedTuple):
     records: bytes
 
 
-def fetch(connection: Connection, topic: str, partition: int, offset: int, bytes_max: int = 4 << 20) -> Fetched:
-    return read_fetched(connection.call(FETCH, fetch_body(topic, partition, offset, bytes_max)))
+def fetch(connection: Connection, topic: str, partition: int, offset: int, bytes_max: int = 4 << 20,
+          wait_ms: int = 100) -> Fetched:
+    return read_fetched(connection.call(FETCH, fetch_body(topic, partition, offset, bytes_max, wait_ms)))
 
 
 def read_fetched(answer: Reader) -> Fetched:
