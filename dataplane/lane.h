@@ -144,6 +144,12 @@ class Lane {
     metrics_.read_bytes.set(log.read_bytes);
     metrics_.reads.set(log.reads);
     metrics_.resident_hits.set(log.resident_hits);
+    metrics_.index_bytes.set(log.index_bytes);
+    metrics_.footer_cache_bytes.set(log.footer_cache_bytes);
+    metrics_.footer_cache_hits.set(log.footer_cache_hits);
+    metrics_.footer_cache_misses.set(log.footer_cache_misses);
+    metrics_.footer_read_bytes.set(log.footer_read_bytes);
+    metrics_.footer_blocks_damaged.set(log.footer_blocks_damaged);
     metrics_.segments.set(log.segments);
     metrics_.segments_released.set(log.segments_released);
     metrics_.footers.set(log.footers);

@@ -57,6 +57,8 @@ struct alignas(64) LaneMetrics {
   // the log (mirrors LogStatistics)
   Counter payload_bytes, payload_bytes_copied, written_bytes, commits, writes, flushes, write_errors;
   Counter read_bytes, reads, resident_hits, inflight_bytes, resident_bytes;
+  Counter index_bytes, footer_cache_bytes, footer_cache_hits, footer_cache_misses, footer_read_bytes;
+  Counter footer_blocks_damaged;
   Counter segments, segments_released, footers, slots_recycled, slots_prepared, log_start_moves, retention_moves;
   // connections and requests
   Counter connections, connections_accepted, connections_closed_idle, connections_closed_stalled, connections_closed_slow;

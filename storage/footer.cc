@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "storage/crc/crc32c.h"
+#include "storage/limits.h"
 
 namespace penstock {
 
@@ -10,71 +11,168 @@ namespace {
 
 using disk::FooterSection;
 
-constexpr uint64_t blocks_of(FooterSection section, uint64_t rows, uint32_t block_bytes) {
-  const uint32_t per_block = footer_rows_per_block(section, block_bytes);
-  return rows / per_block + (rows % per_block > 0 ? 1 : 0);
-}
-
 // Every section before its first block that is not full.
-uint64_t section_bytes(FooterSection section, uint64_t rows, uint32_t block_bytes, uint32_t drive_block) {
+uint64_t section_bytes(FooterSection section, uint64_t rows, uint32_t block_bytes, uint32_t align) {
   const uint32_t per_block = footer_rows_per_block(section, block_bytes);
   const uint64_t rest = rows % per_block;
   const uint64_t last = sizeof(disk::FooterBlock) + rest * footer_row_bytes[static_cast<size_t>(section)];
-  return rows / per_block * block_bytes + (rest > 0 ? round_up(last, drive_block) : 0);
+  return rows / per_block * block_bytes + (rest > 0 ? round_up(last, align) : 0);
+}
+
+uint64_t key_count(uint64_t partitions, uint64_t batches, uint32_t block_bytes) {
+  return footer_blocks(FooterSection::partitions, partitions, block_bytes) +
+         footer_blocks(FooterSection::batches, batches, block_bytes);
+}
+
+// ---- rows ----
+
+bool possible(const disk::FooterPartition& row, const SealedSegment& segment) {
+  return row.log_start >= 0 && row.next >= row.log_start && row.newest_segment != 0 &&
+         row.newest_segment <= segment.number.value && row.deleted <= 1 && row.first_batch <= segment.batches.rows &&
+         row.batch_count <= segment.batches.rows - row.first_batch;
+}
+
+bool possible(const disk::FooterBatch& row, const SealedSegment& segment) {
+  const uint64_t end = uint64_t{segment.end_sector} * SealedSegment::sector_bytes;
+  return row.base_offset >= 0 && row.last_offset_delta >= 0 &&
+         row.base_offset <= INT64_MAX - 1 - row.last_offset_delta && row.batch_bytes >= disk::batch_header_bytes &&
+         row.commit > 0 && row.commit % SealedSegment::sector_bytes == 0 && row.commit < end &&
+         row.first_position < end - row.commit && row.batch_bytes <= end - row.commit;
+}
+
+bool possible(const disk::FooterProducer& row, const SegmentEnd& end) {
+  if (row.batch_count == 0 || row.batch_count > std::size(row.batches) || row.producer_id < 0) return false;
+  uint64_t commit = 0;
+  for (uint32_t i = 0; i < row.batch_count; ++i) {
+    const disk::FooterProducer::Batch& batch = row.batches[i];
+    const bool sane = batch.base_offset >= 0 && batch.last_offset_delta >= 0 && batch.base_sequence >= 0 &&
+                      batch.commit >= commit && batch.commit <= end.sequence.value;
+    if (!sane) return false;
+    commit = batch.commit;
+  }
+  return true;
+}
+
+// By partition; strictly where each has one row.
+template <class Row>
+bool in_order(const Row& before, const Row& row) {
+  if constexpr (std::is_same_v<Row, disk::FooterPartition>) return before.partition < row.partition;
+  return before.partition <= row.partition;
+}
+
+template <class Row>
+bool rows_possible(std::span<const std::byte> bytes, const SealedSegment& segment) {
+  const auto* rows = reinterpret_cast<const Row*>(bytes.data());
+  const size_t count = bytes.size() / sizeof(Row);
+  for (size_t i = 0; i < count; ++i) {
+    if (!possible(rows[i], segment) || (i > 0 && !in_order(rows[i - 1], rows[i]))) return false;
+  }
+  return true;
+}
+
+bool block_whole(std::span<const std::byte> bytes, uint64_t segment_id, FooterSection section, uint32_t number,
+                 uint32_t rows) {
+  disk::FooterBlock block;
+  const size_t length = sizeof block + size_t{rows} * footer_row_bytes[static_cast<size_t>(section)];
+  if (bytes.size() < length) return false;
+  std::memcpy(&block, bytes.data(), sizeof block);
+  return block.magic == disk::footer_block_magic && block.segment_id == segment_id &&
+         block.section == static_cast<uint8_t>(section) && block.number == number && block.row_count == rows &&
+         block.crc == crc32c(0, bytes.data() + disk::crc_from, length - disk::crc_from);
 }
 
 }  // namespace
 
-uint64_t footer_head_bytes(uint64_t batch_count, uint32_t block_bytes, uint32_t drive_block) {
-  const uint64_t keys = blocks_of(FooterSection::batches, batch_count, block_bytes);
-  return round_up(sizeof(disk::FooterHead) + keys * sizeof(disk::FooterKey), drive_block);
-}
-
 uint64_t footer_bytes(const FooterRows& rows, uint32_t block_bytes, uint32_t drive_block) {
-  uint64_t bytes = footer_head_bytes(rows[static_cast<size_t>(FooterSection::batches)], block_bytes, drive_block);
+  const uint32_t align = footer_align(drive_block);
+  const uint64_t partitions = rows[static_cast<size_t>(FooterSection::partitions)];
+  const uint64_t batches = rows[static_cast<size_t>(FooterSection::batches)];
+  FooterRows all = rows;
+  all[static_cast<size_t>(FooterSection::keys)] = key_count(partitions, batches, block_bytes);
+  uint64_t bytes = round_up(sizeof(disk::FooterHead), drive_block) + align - drive_block;
   for (size_t i = 0; i < footer_section_count; ++i) {
-    bytes += section_bytes(static_cast<FooterSection>(i), rows[i], block_bytes, drive_block);
+    bytes += section_bytes(static_cast<FooterSection>(i), all[i], block_bytes, align);
   }
   return bytes;
+}
+
+uint32_t SealedSegment::rows_in(FooterSection which, uint32_t block) const {
+  const uint32_t per_block = footer_rows_per_block(which, block_bytes);
+  return std::min(per_block, section(which).rows - block * per_block);
+}
+
+SealedSegment sealed_segment(const disk::FooterHead& head, const SegmentEnd& end) {
+  const auto kept = [&](FooterSection which) {
+    const disk::FooterHead::Section& section = head.sections[static_cast<size_t>(which)];
+    return SealedSegment::Section{static_cast<uint32_t>(section.position / SealedSegment::sector_bytes),
+                                  static_cast<uint32_t>(section.row_count)};
+  };
+  return {.number = end.number,
+          .id = end.id,
+          .max_timestamp = head.max_timestamp,
+          .slot = end.slot,
+          .end_sector = static_cast<uint32_t>(end.position.value / SealedSegment::sector_bytes),
+          .block_bytes = head.block_bytes,
+          .partitions = kept(FooterSection::partitions),
+          .batches = kept(FooterSection::batches),
+          .keys = kept(FooterSection::keys)};
+}
+
+bool reads_directly(const SealedSegment& segment, uint32_t drive_block) {
+  const auto aligned = [&](const SealedSegment::Section& section) {
+    return uint64_t{section.sector} * SealedSegment::sector_bytes % drive_block == 0;
+  };
+  return segment.block_bytes <= limits::footer_block_bytes(drive_block) && segment.block_bytes % drive_block == 0 &&
+         aligned(segment.partitions) && aligned(segment.batches) && aligned(segment.keys);
+}
+
+bool footer_block_whole(std::span<const std::byte> bytes, const SealedSegment& segment, FooterSection section,
+                        uint32_t number) {
+  const uint32_t rows = segment.rows_in(section, number);
+  if (!block_whole(bytes, segment.id, section, number, rows)) return false;
+  const auto of_rows = bytes.subspan(sizeof(disk::FooterBlock),
+                                     size_t{rows} * footer_row_bytes[static_cast<size_t>(section)]);
+  if (section == FooterSection::partitions) return rows_possible<disk::FooterPartition>(of_rows, segment);
+  if (section == FooterSection::batches) return rows_possible<disk::FooterBatch>(of_rows, segment);
+  return true;
 }
 
 // ---- the head ----
 
 FooterReader::Verdict FooterReader::open() {
-  const auto fixed = reader_.read(end_.position, sizeof head_);
-  if (fixed.size() < sizeof head_) return Verdict::absent;
-  std::memcpy(&head_, fixed.data(), sizeof head_);
+  const auto bytes = reader_.read(end_.position, sizeof head_);
+  if (bytes.size() < sizeof head_) return Verdict::absent;
+  std::memcpy(&head_, bytes.data(), sizeof head_);
   // What was in the slot before, or a footer that was not finished.
-  if (head_.magic != disk::footer_magic || head_.segment_id != end_.id) return Verdict::absent;
+  if (head_.magic != disk::footer_magic) return Verdict::absent;
+  if (head_.segment_id != end_.id) return Verdict::absent;
   if (head_.version != disk::footer_version) return Verdict::unknown_version;
-  if (head_.head_bytes < sizeof head_ || head_.head_bytes > SegmentReader::window_bytes) return Verdict::damaged;
-  const auto bytes = reader_.read(end_.position, head_.head_bytes);
-  if (bytes.size() < head_.head_bytes) return Verdict::damaged;
-  if (head_.crc != crc32c(0, bytes.data() + disk::crc_from, bytes.size() - disk::crc_from)) return Verdict::damaged;
-  if (!possible()) return Verdict::damaged;
+  if (head_.head_bytes != sizeof head_) return Verdict::damaged;
+  if (head_.crc != crc32c(0, bytes.data() + disk::crc_from, sizeof head_ - disk::crc_from)) return Verdict::damaged;
+  if (!head_possible()) return Verdict::damaged;
   const bool same = head_.segment_number == end_.number.value && head_.position == end_.position.value &&
                     head_.last_sequence == end_.sequence.value && head_.last_hash == end_.hash;
-  if (!same) return Verdict::differs;
-  keys_.resize((bytes.size() - sizeof head_) / sizeof(disk::FooterKey));
-  if (!keys_.empty()) std::memcpy(keys_.data(), bytes.data() + sizeof head_, keys_.size() * sizeof(disk::FooterKey));
-  return Verdict::whole;
+  return same ? Verdict::whole : Verdict::differs;
 }
 
-bool FooterReader::possible() const {
+bool FooterReader::head_possible() const {
   const uint32_t block = head_.block_bytes;
-  if (block < 512 || block > SegmentReader::window_bytes) return false;
+  constexpr uint64_t sector = SealedSegment::sector_bytes;
+  if (block < sector || block % sector != 0 || block > SegmentReader::window_bytes) return false;
+  if (reader_.file_bytes() / sector > UINT32_MAX) return false;
   for (size_t i = 0; i < footer_section_count; ++i) {
     const auto which = static_cast<FooterSection>(i);
     const disk::FooterHead::Section& here = head_.sections[i];
     const uint64_t rows_max = reader_.file_bytes() / footer_row_bytes[i];
-    if (here.row_count > rows_max || here.position > reader_.file_bytes()) return false;
-    if (section_bytes(which, here.row_count, block, 1) > reader_.file_bytes() - here.position) return false;
+    if (here.row_count > std::min<uint64_t>(rows_max, UINT32_MAX) || here.position > reader_.file_bytes()) return false;
+    if (here.position % sector != 0) return false;
+    if (section_bytes(which, here.row_count, block, sector) > reader_.file_bytes() - here.position) return false;
   }
-  const uint64_t keys = blocks_of(FooterSection::batches, section(FooterSection::batches).row_count, block);
-  return head_.head_bytes == sizeof head_ + keys * sizeof(disk::FooterKey);
+  return section(FooterSection::keys).row_count == key_count(section(FooterSection::partitions).row_count,
+                                                             section(FooterSection::batches).row_count, block);
 }
 
-// ---- the rows ----
+// ---- all rows of a section ----
 
 template <class Row>
 bool FooterReader::read_section(FooterSection which, std::vector<Row>& rows) {
@@ -85,63 +183,26 @@ bool FooterReader::read_section(FooterSection which, std::vector<Row>& rows) {
   for (uint32_t number = 0; done < rows.size(); ++number, at += head_.block_bytes) {
     const size_t count = std::min<size_t>(per_block, rows.size() - done);
     const auto bytes = reader_.read(at, sizeof(disk::FooterBlock) + count * sizeof(Row));
-    if (bytes.size() < sizeof(disk::FooterBlock) + count * sizeof(Row)) return false;
-    disk::FooterBlock block;
-    std::memcpy(&block, bytes.data(), sizeof block);
-    const bool expected = block.magic == disk::footer_block_magic && block.segment_id == end_.id &&
-                          block.section == static_cast<uint8_t>(which) && block.number == number &&
-                          block.row_count == count;
-    if (!expected) return false;
-    if (block.crc != crc32c(0, bytes.data() + disk::crc_from, bytes.size() - disk::crc_from)) return false;
-    std::memcpy(rows.data() + done, bytes.data() + sizeof block, count * sizeof(Row));
+    if (!block_whole(bytes, end_.id, which, number, static_cast<uint32_t>(count))) return false;
+    std::memcpy(rows.data() + done, bytes.data() + sizeof(disk::FooterBlock), count * sizeof(Row));
     done += count;
   }
-  return std::ranges::all_of(rows, [&](const Row& row) { return possible(row); });
+  return true;
 }
 
 bool FooterReader::read(std::vector<disk::FooterPartition>& rows) {
-  return read_section(FooterSection::partitions, rows);
+  return read_section(FooterSection::partitions, rows) &&
+         rows_possible<disk::FooterPartition>(std::as_bytes(std::span(rows)), sealed());
 }
 
 bool FooterReader::read(std::vector<disk::FooterProducer>& rows) {
-  return read_section(FooterSection::producers, rows);
+  return read_section(FooterSection::producers, rows) &&
+         std::ranges::all_of(rows, [&](const disk::FooterProducer& row) { return possible(row, end_); });
 }
 
 bool FooterReader::read(std::vector<disk::FooterBatch>& rows) {
-  if (!read_section(FooterSection::batches, rows)) return false;
-  const uint32_t per_block = footer_rows_per_block(FooterSection::batches, head_.block_bytes);
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (i > 0 && rows[i].partition < rows[i - 1].partition) return false;
-    if (i % per_block != 0) continue;
-    const disk::FooterKey& key = keys_[i / per_block];
-    if (key.partition != rows[i].partition || key.base_offset != rows[i].base_offset) return false;
-  }
-  return true;
-}
-
-bool FooterReader::possible(const disk::FooterPartition& row) const {
-  return row.log_start >= 0 && row.next >= row.log_start && row.newest_segment != 0 &&
-         row.newest_segment <= end_.number.value && row.deleted <= 1;
-}
-
-bool FooterReader::possible(const disk::FooterProducer& row) const {
-  if (row.batch_count == 0 || row.batch_count > std::size(row.batches) || row.producer_id < 0) return false;
-  uint64_t commit = 0;
-  for (uint32_t i = 0; i < row.batch_count; ++i) {
-    const disk::FooterProducer::Batch& batch = row.batches[i];
-    const bool sane = batch.base_offset >= 0 && batch.last_offset_delta >= 0 && batch.base_sequence >= 0 &&
-                      batch.commit >= commit && batch.commit <= end_.sequence.value;
-    if (!sane) return false;
-    commit = batch.commit;
-  }
-  return true;
-}
-
-bool FooterReader::possible(const disk::FooterBatch& row) const {
-  return row.base_offset >= 0 && row.last_offset_delta >= 0 &&
-         row.base_offset <= INT64_MAX - 1 - row.last_offset_delta && row.batch_bytes >= disk::batch_header_bytes &&
-         row.commit >= segment_.block && row.commit % segment_.block == 0 && row.commit < end_.position.value &&
-         row.first_position < end_.position.value - row.commit;
+  return read_section(FooterSection::batches, rows) &&
+         rows_possible<disk::FooterBatch>(std::as_bytes(std::span(rows)), sealed());
 }
 
 }  // namespace penstock

@@ -1,5 +1,6 @@
 #include "storage/footer_writer.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -15,32 +16,29 @@ FooterWriter::FooterWriter(const LogConfig& config, const DriveUnits& units, con
                            LogStatistics* statistics)
     : segment_bytes_(config.segment_bytes),
       drive_block_(units.block),
-      block_bytes_(limits::footer_block_bytes(units)),
+      block_bytes_(limits::footer_block_bytes(units.block)),
       memory_(memory),
       statistics_(statistics) {
-  const uint64_t batches = limits::index_entries_max(config.segment_bytes);
-  const uint64_t head = footer_head_bytes(batches, block_bytes_, drive_block_);
-  const uint8_t order = BufferAllocator::order_for(std::max<uint64_t>(head, block_bytes_));
+  const uint8_t order = BufferAllocator::order_for(block_bytes_);
   buffer_ = memory.allocator->allocate(order);
   check(buffer_ != no_buffer, "no memory for footers");
   memory.buffers->open(buffer_, order, Holder::commit);
   data_ = memory.arena.at(buffer_);
-  capacity_ = memory.buffers->bytes(buffer_);
-  keys_.reserve(batches / footer_rows_per_block(FooterSection::batches, block_bytes_) + 1);
+  keys_.reserve(footer_blocks(FooterSection::partitions, config.partitions_max, block_bytes_) +
+                footer_blocks(FooterSection::batches, limits::index_entries_max(config.segment_bytes), block_bytes_));
 }
 
-bool FooterWriter::begin(const SegmentEnd& end, const FooterRows& rows) {
+bool FooterWriter::begin(const SegmentEnd& end, const FooterRows& rows, Milliseconds max_timestamp) {
   check(idle(), "a footer is written already", static_cast<long long>(end_.number.value));
-  const uint64_t batches = rows[static_cast<size_t>(FooterSection::batches)];
-  const uint64_t head_bytes = footer_head_bytes(batches, block_bytes_, drive_block_);
   const bool fits = end.position.value % drive_block_ == 0 && end.position.value < segment_bytes_ &&
-                    footer_bytes(rows, block_bytes_, drive_block_) <= segment_bytes_ - end.position.value &&
-                    head_bytes <= capacity_;
+                    footer_bytes(rows, block_bytes_, drive_block_) <= segment_bytes_ - end.position.value;
   if (!fits) return false;
   end_ = end;
   head_ = {};
+  head_.max_timestamp = max_timestamp;
   keys_.clear();
-  at_ = end.position + head_bytes;
+  next_key_ = {};
+  at_ = FilePosition(round_up(end.position.value + round_up(sizeof head_, drive_block_), footer_align(drive_block_)));
   section_ = 0;
   head_.sections[0].position = at_.value;
   block_number_ = block_rows_ = 0;
@@ -53,15 +51,26 @@ bool FooterWriter::begin(const SegmentEnd& end, const FooterRows& rows) {
 void FooterWriter::put(const void* row, size_t bytes) {
   check(takes_rows() && bytes == footer_row_bytes[section_], "a footer's row at the wrong time", section_,
         static_cast<long long>(bytes));
-  if (section() == FooterSection::batches && block_rows_ == 0) {
-    const auto& batch = *static_cast<const disk::FooterBatch*>(row);
-    keys_.push_back({.partition = batch.partition, .base_offset = batch.base_offset});
-  }
+  note_key(row);
   std::memcpy(data_ + used_, row, bytes);
   used_ += bytes;
   disk::FooterHead::Section& here = head_.sections[section_];
   here.row_count = here.row_count + 1;
   if (++block_rows_ == footer_rows_per_block(section(), block_bytes_)) send_block();
+}
+
+void FooterWriter::note_key(const void* row) {
+  if (section() == FooterSection::partitions && block_rows_ == 0) {
+    const auto& partition = *static_cast<const disk::FooterPartition*>(row);
+    keys_.push_back({.partition = partition.partition, .base_offset = 0, .max_timestamp = -1});
+  }
+  if (section() != FooterSection::batches) return;
+  const auto& batch = *static_cast<const disk::FooterBatch*>(row);
+  if (next_key_.partition != batch.partition) next_key_.max_timestamp = -1;
+  next_key_.partition = batch.partition;
+  next_key_.base_offset = batch.base_offset;
+  if (block_rows_ == 0) keys_.push_back(next_key_);
+  next_key_.max_timestamp = std::max<int64_t>(next_key_.max_timestamp, batch.max_timestamp);
 }
 
 void FooterWriter::end_section() {
@@ -71,11 +80,24 @@ void FooterWriter::end_section() {
   if (partial) send_block();
   ++section_;
   block_number_ = 0;
-  if (section_ < footer_section_count) {
-    head_.sections[section_].position = at_.value + (partial ? length_ : 0);
-  } else if (!partial) {
+  head_.sections[section_].position = at_.value + (partial ? length_ : 0);
+  if (!partial && section() == FooterSection::keys) fill_keys();
+}
+
+// The next block of them; behind the last one the flush.
+void FooterWriter::fill_keys() {
+  disk::FooterHead::Section& here = head_.sections[section_];
+  const uint64_t left = keys_.size() - here.row_count;
+  if (left == 0) {
     state_ = State::flush;
+    return;
   }
+  const auto rows = std::min<uint64_t>(left, footer_rows_per_block(FooterSection::keys, block_bytes_));
+  std::memcpy(data_ + used_, keys_.data() + here.row_count, rows * sizeof(disk::FooterKey));
+  used_ += rows * sizeof(disk::FooterKey);
+  here.row_count = here.row_count + rows;
+  block_rows_ = static_cast<uint32_t>(rows);
+  send_block();
 }
 
 void FooterWriter::send_block() {
@@ -87,7 +109,7 @@ void FooterWriter::send_block() {
   block.segment_id = end_.id;
   block.crc = crc32c(0, data_ + disk::crc_from, used_ - disk::crc_from);
   const bool full = block_rows_ == footer_rows_per_block(section(), block_bytes_);
-  length_ = full ? block_bytes_ : round_up(used_, drive_block_);
+  length_ = full ? block_bytes_ : round_up(used_, footer_align(drive_block_));
   std::memset(data_ + used_, 0, length_ - used_);
   state_ = State::block;
 }
@@ -95,7 +117,7 @@ void FooterWriter::send_block() {
 void FooterWriter::send_head() {
   head_.magic = disk::footer_magic;
   head_.version = disk::footer_version;
-  head_.head_bytes = static_cast<uint32_t>(sizeof head_ + keys_.size() * sizeof(disk::FooterKey));
+  head_.head_bytes = sizeof head_;
   head_.block_bytes = block_bytes_;
   head_.segment_number = end_.number.value;
   head_.segment_id = end_.id;
@@ -103,7 +125,6 @@ void FooterWriter::send_head() {
   head_.last_sequence = end_.sequence.value;
   head_.last_hash = end_.hash;
   std::memcpy(data_, &head_, sizeof head_);
-  if (!keys_.empty()) std::memcpy(data_ + sizeof head_, keys_.data(), keys_.size() * sizeof(disk::FooterKey));
   auto& head = *reinterpret_cast<disk::FooterHead*>(data_);
   head.crc = crc32c(0, data_ + disk::crc_from, head.head_bytes - disk::crc_from);
   length_ = round_up(head.head_bytes, drive_block_);
@@ -121,7 +142,7 @@ const DriveRequest* FooterWriter::next_request() {
     request_.op = DriveOp::flush;
     return &request_;
   }
-  if (at_.value + length_ > segment_bytes_) {  // partitions came twice, see log_footer.cc
+  if (at_.value + length_ > segment_bytes_) {  // partitions were opened meanwhile
     give_up();
     return nullptr;
   }
@@ -158,7 +179,8 @@ void FooterWriter::sent() {
       at_ += length_;
       block_rows_ = 0;
       used_ = sizeof(disk::FooterBlock);
-      state_ = section_ < footer_section_count ? State::filling : State::flush;
+      if (section() == FooterSection::keys) return fill_keys();
+      state_ = State::filling;
       return;
     case State::flush:
       ++statistics_->flushes;
@@ -166,6 +188,7 @@ void FooterWriter::sent() {
     case State::head:
       ++statistics_->writes;
       ++statistics_->footers;
+      written_ = sealed_segment(head_, end_);
       state_ = State::idle;
       return;
     case State::idle:

@@ -4,12 +4,14 @@
 //   begin()   put() put() .. end_section()   put() .. end_section()   put() .. end_section()
 //
 // put() and end_section() only while takes_rows(): not while a block is on its way. After the third section the rest
-// goes by itself. A footer that cannot be written is given up: the segment is read whole at the next start.
+// goes by itself: the keys of its blocks, the flush and the head. A footer that cannot be written is given up: the segment is read whole at the next start.
 #pragma once
 
 #include <sys/uio.h>
 
 #include <cstdint>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "storage/footer.h"
@@ -21,11 +23,13 @@ class FooterWriter {
  public:
   FooterWriter(const LogConfig& config, const DriveUnits& units, const LogMemory& memory, LogStatistics* statistics);
 
-  // False: there is no room for it behind the segment's end. `rows` are the most that will come; of batches, exactly.
-  [[nodiscard]] bool begin(const SegmentEnd& end, const FooterRows& rows);
+  // False: there is no room for it behind the segment's end. `rows` are the most that will come.
+  [[nodiscard]] bool begin(const SegmentEnd& end, const FooterRows& rows, Milliseconds max_timestamp);
   bool idle() const { return state_ == State::idle; }
   bool takes_rows() const { return state_ == State::filling; }
   const SegmentEnd& segment() const { return end_; }  // that is being written, or was last
+  // A footer that became durable, once.
+  std::optional<SealedSegment> take_written() { return std::exchange(written_, std::nullopt); }
   disk::FooterSection section() const { return static_cast<disk::FooterSection>(section_); }
 
   template <class Row>
@@ -47,6 +51,8 @@ class FooterWriter {
   enum class State : uint8_t { idle, filling, block, flush, head };
 
   void put(const void* row, size_t bytes);
+  void note_key(const void* row);
+  void fill_keys();
   void send_block();
   void send_head();
   void sent();
@@ -58,7 +64,6 @@ class FooterWriter {
   LogStatistics* statistics_;
   BufferIndex buffer_ = no_buffer;
   std::byte* data_ = nullptr;
-  uint64_t capacity_ = 0;
 
   State state_ = State::idle;
   bool in_flight_ = false;
@@ -67,6 +72,8 @@ class FooterWriter {
   SegmentEnd end_;
   disk::FooterHead head_;
   std::vector<disk::FooterKey> keys_;
+  disk::FooterKey next_key_{};  // of the next batch, if it is of the same partition as the last
+  std::optional<SealedSegment> written_;
   size_t section_ = 0;
   FilePosition at_{};          // of the block that is being filled
   uint32_t block_number_ = 0;  // in its section

@@ -27,13 +27,14 @@
 // Behind the last commit of a sealed segment, where its successor says that it ends, may lie a footer: what a reader
 // would know after it had read all of the segment.
 //
-//   | FooterHead | FooterKey.. | pad | block | block | ... |      block:  | FooterBlock | row | row | ... | pad |
-//   predecessor_end of the successor                                      0                        block_bytes at most
+//   | FooterHead | pad | block | block | ... |      block:  | FooterBlock | row | row | ... | pad |
+//   predecessor_end of the successor                        0                        block_bytes at most
 //
-// Its rows come in three sections, each from a block of its own: how far every partition of the lane had come at the
-// end of the segment, what every producer had sent last, and the segment's batches by partition and offset. The head is
-// written last, when the blocks are durable: where it is whole, so are they. A footer is a shortcut and nothing more;
-// whoever does not know it, or finds it damaged, reads the commits.
+// Its rows come in four sections, each from a block of its own: how far every partition of the lane had come at the end
+// of the segment, what every producer had sent last, the segment's batches by partition and offset, and a key for each
+// block of partitions and of batches, so that a batch is found by reading a few blocks. The head is written last, when
+// the blocks are durable: where it is whole, so are they. A footer is a shortcut and nothing more; whoever does not know
+// it, or finds it damaged, reads the commits.
 //
 // All integers are little-endian. A reader refuses a version it does not know; of a footer, it passes it over.
 #pragma once
@@ -52,7 +53,7 @@ inline constexpr uint64_t segment_magic = 0x4745534b54534e50;
 inline constexpr uint64_t commit_magic = 0x544d434b54534e50;
 
 // A footer counts its own versions, since a segment can be read without. "PNSTKFTR" and "PNSTKFBL".
-inline constexpr uint8_t footer_version = 1;
+inline constexpr uint8_t footer_version = 2;
 inline constexpr uint64_t footer_magic = 0x5254464b54534e50;
 inline constexpr uint64_t footer_block_magic = 0x4c42464b54534e50;
 
@@ -146,33 +147,39 @@ struct Run {
 };
 static_assert(sizeof(Run) == 8);
 
-enum class FooterSection : uint8_t { partitions, producers, batches, count };
+enum class FooterSection : uint8_t { partitions, producers, batches, keys, count };
 
 struct FooterHead {
   Little<uint64_t> magic;
-  Little<uint32_t> crc;  // CRC32C from `version` on, keys included: head_bytes - crc_from bytes
+  Little<uint32_t> crc;  // CRC32C from `version` on: head_bytes - crc_from bytes
   Little<uint8_t> version;
   Little<uint8_t> reserved[3];
-  Little<uint32_t> head_bytes;   // this struct and its keys
+  Little<uint32_t> head_bytes;   // this struct
   Little<uint32_t> block_bytes;  // of every block but the last of a section, which may be shorter
   Little<uint64_t> segment_number;
   Little<uint64_t> segment_id;
   Little<uint64_t> position;       // file position of this: where the segment's last commit ends
   Little<uint64_t> last_sequence;  // of that commit
   Little<uint64_t> last_hash;      // chain_hash of that commit
+  Little<int64_t> max_timestamp;   // of the segment's batches, -1: none
   struct Section {
     Little<uint64_t> position;  // file position of its first block; the next one follows after block_bytes
     Little<uint64_t> row_count;
   } sections[static_cast<size_t>(FooterSection::count)];
 };
-static_assert(sizeof(FooterHead) == 112 && alignof(FooterHead) == 1);
+static_assert(sizeof(FooterHead) == 136 && alignof(FooterHead) == 1);
 
-// Of the first batch in each block of section `batches`, in order: behind the head.
+// Blocks and sections begin at multiples of this, or of the drive's block if that is larger: so that they can be read
+// directly on another drive too.
+inline constexpr uint32_t footer_align = 4096;
+
+// Of the first row of a block: of every block of section `partitions`, then of every block of section `batches`.
 struct FooterKey {
   Little<uint64_t> partition;
-  Little<int64_t> base_offset;
+  Little<int64_t> base_offset;    // 0 for partitions
+  Little<int64_t> max_timestamp;  // of the partition's batches in this segment before this one, -1: none
 };
-static_assert(sizeof(FooterKey) == 16);
+static_assert(sizeof(FooterKey) == 24);
 
 struct FooterBlock {
   Little<uint64_t> magic;
@@ -185,17 +192,21 @@ struct FooterBlock {
 };
 static_assert(sizeof(FooterBlock) == 32 && alignof(FooterBlock) == 1);
 
-// Every partition of which some segment said something, up to the end of this one. In no order; one may come twice.
+// Every partition of which some segment said something, up to the end of this one; by number.
 struct FooterPartition {
   Little<uint64_t> partition;
   Little<int64_t> next;  // the offset the next record gets
   Little<int64_t> log_start;
   Little<int64_t> max_timestamp;    // of all its batches up to here, -1: none
   Little<uint64_t> newest_segment;  // the newest that says something of it
+  Little<uint64_t> bytes_up_to;     // of its batches up to here, counted from anywhere
+  Little<int64_t> max_timestamp_here;  // of its batches in this segment
+  Little<uint32_t> first_batch;        // its rows in section `batches`
+  Little<uint32_t> batch_count;
   Little<int32_t> leader_epoch;
   Little<uint32_t> deleted;  // 1: it is gone
 };
-static_assert(sizeof(FooterPartition) == 48);
+static_assert(sizeof(FooterPartition) == 72);
 
 // What a producer sent last to a partition, oldest first, at most five batches. In no order.
 struct FooterProducer {

@@ -62,25 +62,6 @@ struct LogIndex::Segment {
     if (entry_capacity < wanted) grow(entries, entry_count, entry_capacity, wanted);
     if (strand_capacity < wanted) grow(strands, strand_count, strand_capacity, wanted);
   }
-  // Gives the arrays to `next`, which fills them, and keeps copies that are just large enough: a sealed segment costs
-  // what it holds, and rolling takes no large memory.
-  void pass_arrays_to(Segment& next) {
-    std::swap(entries, next.entries);
-    std::swap(strands, next.strands);
-    std::swap(entry_capacity, next.entry_capacity);
-    std::swap(strand_capacity, next.strand_capacity);
-    keep(next.entries, entries, entry_count, entry_capacity);
-    keep(next.strands, strands, strand_count, strand_capacity);
-  }
-  template <class T>
-  static void keep(const std::unique_ptr<T[]>& from, std::unique_ptr<T[]>& array, uint32_t count, uint32_t& capacity) {
-    const uint32_t wanted = count > 0 ? count : 1;
-    if (array == nullptr || capacity < wanted || capacity > 2 * wanted) {
-      array = std::make_unique_for_overwrite<T[]>(wanted);
-      capacity = wanted;
-    }
-    std::copy_n(from.get(), count, array.get());
-  }
   uint32_t new_entry() {
     if (entry_count == entry_capacity) grow(entries, entry_count, entry_capacity, 2 * entry_capacity);
     return entry_count++;
@@ -142,6 +123,7 @@ class LogIndex::Heads {
     places_[at] = {partition, newest, false};
     return places_[at];
   }
+  uint64_t bytes() const { return (mask_ + 1) * sizeof(Head); }
   void erase(Head* head) {
     --count_;
     size_t gap = static_cast<size_t>(head - places_.get());
@@ -204,7 +186,6 @@ void LogIndex::begin_segment(SegmentNumber number) {
   fresh.number = number;
   fresh.entry_count = fresh.strand_count = 0;
   fresh.max_timestamp = -1;
-  if (!live_.empty()) objects_[live_.back()]->pass_arrays_to(fresh);
   fresh.reserve(entries_max_);
   live_.push_back(object);
 }
@@ -222,7 +203,7 @@ uint32_t LogIndex::room() const {
   return count < entries_max_ ? entries_max_ - count : 0;
 }
 
-void LogIndex::append(const IndexEntry& entry) {
+void LogIndex::append(const IndexEntry& entry, uint64_t bytes_up_to) {
   check(!live_.empty(), "index: append without a segment");
   check(entry.commit.value % sector_bytes == 0 && entry.commit.value / sector_bytes < none, "index: commit position",
         static_cast<long long>(entry.commit.value));
@@ -260,19 +241,18 @@ void LogIndex::append(const IndexEntry& entry) {
       stored.depth = previous.depth + 1;
       previous.next = at;
       newest.newest = at;
-      newest.bytes_up_to += entry.bytes;
+      newest.bytes_up_to = bytes_up_to;
       return;
     }
     head->unordered |= !ascending;
   }
-  const uint64_t bytes_before = bytes_up_to_end(entry.partition);
   const StrandId id{segment.number.value, segment.object, segment.new_strand()};
   stored.strand = id.strand;
   segment.strands[id.strand] = {.partition = entry.partition,
                                 .oldest = at,
                                 .newest = at,
                                 .older = head != nullptr ? head->newest : StrandId{},
-                                .bytes_up_to = bytes_before + entry.bytes};
+                                .bytes_up_to = bytes_up_to};
   if (head != nullptr) {
     head->newest = id;
   } else {
@@ -318,23 +298,27 @@ void LogIndex::cut_back(Segment& segment, uint32_t count) {
 
 // ---- the log's beginning ----
 
-void LogIndex::remove_segment(SegmentNumber number) {
+bool LogIndex::remove_some(SegmentNumber number, uint32_t strands) {
   check(live_.empty() || objects_[live_.back()]->number != number, "index: the newest segment is not removed",
         static_cast<long long>(number.value));
   const auto found =
       std::find_if(live_.begin(), live_.end(), [&](uint32_t o) { return objects_[o]->number == number; });
-  if (found == live_.end()) return;
+  if (found == live_.end()) return true;
   Segment& segment = *objects_[*found];
   const bool oldest = found == live_.begin();
-  for (uint32_t i = segment.strand_count; i-- > 0;) {
-    const StrandId id{number.value, segment.object, i};
-    const Heads::Head* head = heads_->find(segment.strands[i].partition);
+  for (; segment.strand_count > 0; --strands) {
+    if (strands == 0) return false;
+    const uint32_t last = --segment.strand_count;
+    const StrandId id{number.value, segment.object, last};
+    const Heads::Head* head = heads_->find(segment.strands[last].partition);
     // Behind the oldest segment nothing hangs: who points there finds the number gone.
-    if (!oldest || (head != nullptr && head->newest == id)) unlink(id, segment.strands[i]);
+    if (!oldest || (head != nullptr && head->newest == id)) unlink(id, segment.strands[last]);
   }
   segment.number = {};
+  segment.entry_count = 0;
   spare_.push_back(segment.object);
   live_.erase(found);
+  return true;
 }
 
 // Takes a strand out of its partition's chain.
@@ -481,6 +465,7 @@ std::optional<LogIndex::Stretch> LogIndex::oldest_stretch(PartitionNumber partit
     if (last.next_offset() <= from.value) return !ordered;
     if (oldest && oldest->end.value <= last.next_offset()) return true;
     oldest = {.segment = segment.number,
+              .begin = Offset(segment.entries[strand.oldest].base_offset),
               .end = Offset(last.next_offset()),
               .max_timestamp = last.running_max_timestamp,
               .bytes_up_to = strand.bytes_up_to};
@@ -489,10 +474,12 @@ std::optional<LogIndex::Stretch> LogIndex::oldest_stretch(PartitionNumber partit
   return oldest;
 }
 
-uint64_t LogIndex::bytes_up_to_end(PartitionNumber partition) const {
+void LogIndex::shift_bytes(PartitionNumber partition, uint64_t more) {
   const Heads::Head* head = heads_->find(partition);
-  const Strand* newest = head != nullptr ? resolve(head->newest) : nullptr;
-  return newest != nullptr ? newest->bytes_up_to : 0;
+  if (head == nullptr) return;
+  for (Strand* strand = resolve(head->newest); strand != nullptr; strand = resolve(strand->older)) {
+    strand->bytes_up_to += more;
+  }
 }
 
 // ---- footers ----
@@ -501,9 +488,15 @@ void LogIndex::begin_walk(SegmentNumber number, Walk& walk) const {
   const Segment* found = segment(number);
   walk.segment_ = number;
   walk.object_ = found == nullptr ? none : found->object;
-  walk.heap_.clear();
-  walk.heap_.reserve(entries_max_);
+  walk.keys_.clear();
+  walk.keys_.reserve(entries_max_);
   walk.strands_seen_ = 0;
+  walk.heap_ = 0;
+  rewind(walk);
+}
+
+void LogIndex::rewind(Walk& walk) const {
+  walk.next_ = 0;
   walk.at_ = none;
 }
 
@@ -513,29 +506,46 @@ const LogIndex::Segment* LogIndex::walked(const Walk& walk) const {
   return objects_[walk.object_].get();
 }
 
+// A heap sort: strands go into the heap, and when all are there, the last of them behind it, until it is empty.
 bool LogIndex::sort(Walk& walk, uint32_t strands) const {
   const Segment* segment = walked(walk);
   if (segment == nullptr) return true;
-  const uint32_t end = std::min(segment->strand_count, walk.strands_seen_ + strands);
-  for (; walk.strands_seen_ < end; ++walk.strands_seen_) {
-    walk.heap_.push_back({segment->strands[walk.strands_seen_].partition, walk.strands_seen_});
-    std::push_heap(walk.heap_.begin(), walk.heap_.end());
+  const auto begin = [&] { return walk.keys_.begin(); };
+  for (; walk.strands_seen_ < segment->strand_count; --strands) {
+    if (strands == 0) return false;
+    walk.keys_.push_back({segment->strands[walk.strands_seen_].partition, walk.strands_seen_});
+    std::push_heap(begin(), walk.keys_.end());
+    walk.heap_ = ++walk.strands_seen_;
   }
-  return walk.strands_seen_ == segment->strand_count;
+  for (; walk.heap_ > 0; --strands) {
+    if (strands == 0) return false;
+    std::pop_heap(begin(), begin() + static_cast<ptrdiff_t>(walk.heap_--));
+  }
+  return true;
 }
 
 std::optional<IndexEntry> LogIndex::next(Walk& walk) const {
   const Segment* segment = walked(walk);
   if (segment == nullptr) return std::nullopt;
   if (walk.at_ == none) {
-    if (walk.heap_.empty()) return std::nullopt;
-    std::pop_heap(walk.heap_.begin(), walk.heap_.end());
-    walk.at_ = segment->strands[walk.heap_.back().strand].oldest;
-    walk.heap_.pop_back();
+    if (walk.next_ == walk.keys_.size()) return std::nullopt;
+    walk.at_ = segment->strands[walk.keys_[walk.next_++].strand].oldest;
   }
   const Place place{segment, walk.at_};
   walk.at_ = place.entry().next;
   return describe(place);
+}
+
+std::optional<LogIndex::Share> LogIndex::next_share(Walk& walk) const {
+  const Segment* segment = walked(walk);
+  if (segment == nullptr || walk.next_ == walk.keys_.size()) return std::nullopt;
+  Share share{.partition = walk.keys_[walk.next_].partition};
+  for (; walk.next_ < walk.keys_.size() && walk.keys_[walk.next_].partition == share.partition; ++walk.next_) {
+    const Entry& newest = segment->entries[segment->strands[walk.keys_[walk.next_].strand].newest];
+    share.batches += newest.depth + 1;
+    share.max_timestamp = std::max(share.max_timestamp, newest.running_max_timestamp);
+  }
+  return share;
 }
 
 uint32_t LogIndex::entry_count(SegmentNumber number) const {
@@ -552,6 +562,14 @@ uint64_t LogIndex::entry_count() const {
   uint64_t count = 0;
   for (const uint32_t object : live_) count += objects_[object]->entry_count;
   return count;
+}
+
+uint64_t LogIndex::bytes() const {
+  uint64_t bytes = heads_->bytes();
+  for (const auto& object : objects_) {
+    bytes += object->entry_capacity * sizeof(Entry) + object->strand_capacity * sizeof(Strand);
+  }
+  return bytes;
 }
 
 LogIndex::Strand* LogIndex::resolve(const StrandId& id) const {

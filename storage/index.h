@@ -13,7 +13,10 @@
 // strand of its own, and look-ups in that partition consider every strand from then on.
 //
 // Nothing here knows what is durable: the caller says which offsets exist for the reader (OffsetRange).
-// No allocation but for a new segment, and not for that while released segments are at hand.
+//
+// A segment takes the memory of `entries_max` entries, of which the system gives what is written to. So only few of them
+// are here: the open one and those whose footer is not durable; the others are looked up in their footers
+// (storage/sealed_index.h). No allocation but for a new segment, and not for that while removed ones are at hand.
 #pragma once
 
 #include <cstdint>
@@ -65,15 +68,20 @@ class LogIndex {
   // with a larger bound) and allocates.
   uint32_t room() const;
   bool full() const { return room() == 0; }
-  // In log order, into the newest segment; entry.segment and entry.reference are not looked at.
-  void append(const IndexEntry& entry);
+  // In log order, into the newest segment; entry.segment and entry.reference are not looked at. `bytes_up_to`: of the
+  // partition's batches up to the end of this one, see Stretch.
+  void append(const IndexEntry& entry, uint64_t bytes_up_to = 0);
   // Forgets every entry whose commit lies at or beyond `end` in segment `number`, and all segments after it. `number`
   // is the newest then.
   void truncate(SegmentNumber number, FilePosition end);
 
   // ---- the log's beginning ----
-  // The segment, not the newest, is recycled. Cheap for the oldest.
-  void remove_segment(SegmentNumber number);
+  // The segment, not the newest, is taken out, so many strands at a time; true: it is gone. Meanwhile what it says of
+  // some partitions is here and of others is not.
+  bool remove_some(SegmentNumber number, uint32_t strands);
+  void remove_segment(SegmentNumber number) {
+    while (!remove_some(number, UINT32_MAX)) continue;
+  }
   void drop_partition(PartitionNumber partition);  // unreachable at once; the memory comes back with the segments
 
   // ---- look-ups ----
@@ -92,18 +100,19 @@ class LogIndex {
   // The batches of one partition in one segment.
   struct Stretch {
     SegmentNumber segment{};
-    Offset end{};  // after its last record
+    Offset begin{};  // of its first batch
+    Offset end{};    // after its last record
     Milliseconds max_timestamp = -1;
     uint64_t bytes_up_to = 0;  // of the partition's batches up to its end, counted from anywhere
   };
   // The oldest with a record at or beyond `from`.
   std::optional<Stretch> oldest_stretch(PartitionNumber partition, Offset from) const;
-  // Stretch::bytes_up_to of the partition's newest stretch.
-  uint64_t bytes_up_to_end(PartitionNumber partition) const;
+  // What was appended of the partition was counted from somewhere else: `more` is added to every bytes_up_to, modulo 2^64.
+  void shift_bytes(PartitionNumber partition, uint64_t more);
 
   // ---- footers ----
-  // The batches of a segment by partition, and within a partition in the order of the log. Sorting goes in slices, and
-  // takes no memory once a walk has been through a segment of as many strands.
+  // The batches of a segment by partition, and within a partition in the order of the log; as often as wanted. Sorting
+  // goes in slices, and takes no memory once a walk has been through a segment of as many strands.
   class Walk {
    public:
     SegmentNumber segment() const { return segment_; }
@@ -113,20 +122,30 @@ class LogIndex {
     struct Key {
       PartitionNumber partition{};
       uint32_t strand = 0;
-      bool operator<(const Key& other) const {  // the top of a heap comes first
-        return partition != other.partition ? other.partition < partition : other.strand < strand;
+      bool operator<(const Key& other) const {
+        return partition != other.partition ? partition < other.partition : strand < other.strand;
       }
     };
     SegmentNumber segment_{};
     uint32_t object_ = UINT32_MAX;
-    std::vector<Key> heap_;
+    std::vector<Key> keys_;    // a heap up to `heap_`, sorted behind
     uint32_t strands_seen_ = 0;
+    size_t heap_ = 0;
+    size_t next_ = 0;          // of keys_
     uint32_t at_ = UINT32_MAX;
+  };
+  // What a segment has of a partition.
+  struct Share {
+    PartitionNumber partition{};
+    uint32_t batches = 0;
+    Milliseconds max_timestamp = -1;
   };
   // Of a segment that is not the newest, or takes no more entries.
   void begin_walk(SegmentNumber number, Walk& walk) const;
   bool sort(Walk& walk, uint32_t strands) const;  // true: sorted
+  void rewind(Walk& walk) const;
   std::optional<IndexEntry> next(Walk& walk) const;
+  std::optional<Share> next_share(Walk& walk) const;
   // Entries of a segment; 0 also when it is not there.
   uint32_t entry_count(SegmentNumber number) const;
   bool has_segment(SegmentNumber number) const { return segment(number) != nullptr; }
@@ -134,6 +153,7 @@ class LogIndex {
   // The largest max_timestamp in a segment, -1 when it has none.
   Milliseconds segment_max_timestamp(SegmentNumber number) const;
   uint64_t entry_count() const;
+  uint64_t bytes() const;  // of memory, if all of it is written to
 
  private:
   struct Entry;

@@ -81,9 +81,17 @@ inline constexpr uint64_t index_entries_max(uint64_t segment_bytes) {
 }
 
 // A block of a footer: what is written, and checked, at a time.
-inline constexpr uint32_t footer_block_bytes(const DriveUnits& units) {
-  return std::max<uint32_t>(16 * KiB, units.block);
+inline constexpr uint32_t footer_block_bytes(uint32_t drive_block) { return std::max<uint32_t>(16 * KiB, drive_block); }
+
+// Blocks of footers in memory: a look-up wants one at a time, and those of several wait for each other.
+inline uint32_t footer_cache_blocks(const DriveUnits& units, uint64_t bytes) {
+  const uint64_t buffer = uint64_t{arena_unit_bytes} << BufferAllocator::order_for(footer_block_bytes(units.block));
+  return static_cast<uint32_t>(std::clamp<uint64_t>(bytes / buffer, 2, 65'536));
 }
+// Of them, reads that the drive has at a time: enough to keep it busy, few enough that commits do not wait behind them.
+inline constexpr uint32_t footer_reads_max = 8;
+// Look-ups that wait for a block and have got somewhere; more of them begin anew each time.
+inline constexpr uint32_t footer_searches_max = 1024;
 
 // Of a segment, for its footer; a lane with so many partitions and producers that theirs would be longer goes without.
 inline constexpr uint64_t footer_bytes_max(uint64_t segment_bytes) { return segment_bytes / 4; }

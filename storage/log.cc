@@ -12,7 +12,8 @@ namespace {
 constexpr size_t segments_expected = 65'536;
 // Notes waiting for room: deletions come one by one from the catalog.
 constexpr size_t notes_expected = 1024;
-// Index memory taken at start: for the open segment, its successor, and one to come.
+// Index memory taken at start: for the open segment, the one before, whose footer is being written, and their successor,
+// which has commits in flight before the footer is durable.
 constexpr uint32_t index_segments_ahead = 3;
 
 }  // namespace
@@ -66,6 +67,7 @@ Log::Impl::Impl(const LogConfig& config, const DriveUnits& units, const LogMemor
       partitions(config.partitions_max),
       advanced(config.partitions_max),
       index(std::move(found.index)),
+      sealed(units, log_memory, config.footer_cache_bytes, &statistics),
       producers(std::move(found.producers)),
       writer(config, units, log_memory, end_of(found.log), usable(found.log), found.log.read_only, &statistics),
       resident(units, log_memory.arena, log_memory.buffers, *log_memory.allocator, config.resident_bytes_max),
@@ -79,7 +81,10 @@ Log::Impl::Impl(const LogConfig& config, const DriveUnits& units, const LogMemor
   for (const RecoveredSegment& segment : found.log.segments) {
     remember_slot(segment.number, segment.slot, segment.bytes != config.segment_bytes, segment.unknown_entries);
     indexed_segment = segment.number;
+    if (segment.footer) sealed.add(*segment.footer);
   }
+  count_index();
+  by_number.reserve(config.partitions_max);
   for (const SegmentSlot slot : found.log.void_slots) writer.discard(slot);
   producers.durable_up_to(writer.durable());
 }
@@ -109,12 +114,26 @@ void Log::open_partition(PartitionSlot slot, PartitionNumber number, int32_t lea
   partition = Impl::Partition{.state = {.number = number, .open = true, .leader_epoch = leader_epoch},
                               .advanced = partition.advanced};
   impl_->slots_end = std::max(impl_->slots_end, slot.value + 1);
+  impl_->list_by_number(slot);
   const auto found = std::ranges::lower_bound(impl_->recovered, number, {}, &RecoveredPartition::number);
   if (found == impl_->recovered.end() || found->number != number) return;
-  state.log_start = partition.start_wanted = partition.start_appended = found->log_start;
+  // Of one that was deleted nothing can be read, whatever is still there.
+  state.log_start = found->deleted ? found->next : found->log_start;
+  partition.start_wanted = partition.start_appended = state.log_start;
   partition.newest_segment = std::exchange(found->newest_segment, {});
   partition.max_timestamp = found->max_timestamp;
+  partition.bytes = found->bytes;
   state.durable = state.appended = found->next;
+}
+
+void Log::Impl::list_by_number(PartitionSlot slot) {
+  const auto number = [this](uint32_t each) { return partitions[each].state.number; };
+  const auto at = std::ranges::lower_bound(by_number, number(slot.value), {}, number);
+  if (at == by_number.end() || *at != slot.value) by_number.insert(at, slot.value);
+}
+
+void Log::Impl::count_index() {
+  statistics.index_bytes = index.bytes() + sealed.bytes();
 }
 
 void Log::delete_partition(PartitionSlot slot) {
@@ -136,13 +155,14 @@ bool Log::drained() const {
   const bool notes_wait = !impl_->notes.empty() && impl_->writer.state() != LogState::read_only;
   // A footer under way is finished, where anything can be written.
   const bool footer_waits = impl_->footer.in_flight() || (!impl_->footer.idle() && impl_->writer.healthy());
-  return impl_->writer.drained() && impl_->reader.idle() && !footer_waits && !notes_wait;
+  return impl_->writer.drained() && impl_->reader.idle() && impl_->sealed.cache().idle() && !footer_waits && !notes_wait;
 }
 
 void Log::release_all() {
   check(drained(), "log released before it was drained");
   impl_->resident.shed(UINT64_MAX);
   impl_->reader.release_all();
+  impl_->sealed.cache().release_all();
   impl_->footer.release_all();
   impl_->writer.release_all();
   impl_->statistics.resident_bytes = impl_->resident.bytes();

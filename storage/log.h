@@ -26,6 +26,7 @@
 #include "dataplane/base/units.h"
 #include "storage/batch_info.h"
 #include "storage/drive.h"
+#include "storage/index.h"
 #include "storage/retention.h"
 
 namespace penstock {
@@ -106,6 +107,12 @@ struct LogStatistics {
   uint64_t slots_recycled = 0;    // of released segments, ready for the next one without being written with zeros
   uint64_t slots_prepared = 0;    // created and written with zeros
   uint64_t footers = 0;           // of sealed segments, written
+  uint64_t index_bytes = 0;         // of memory, for segments that are not looked up in their footers, and to find footers
+  uint64_t footer_cache_bytes = 0;  // of memory
+  uint64_t footer_cache_hits = 0;   // blocks asked for that were there
+  uint64_t footer_cache_misses = 0;
+  uint64_t footer_read_bytes = 0;      // of read_bytes
+  uint64_t footer_blocks_damaged = 0;  // that could not be read, or were not what was written
   uint64_t log_start_moves = 0;   // durable
   uint64_t retention_moves = 0;   // of these, begun by retention, the others by delete_records()
   uint64_t inflight_bytes = 0;  // now
@@ -118,6 +125,7 @@ struct LogConfig {
   uint32_t spare_segments = 2;            // prepared ahead of need
   uint64_t resident_bytes_max = 64 * MiB; // newest data kept in memory, by buffer
   uint64_t read_bytes_max = 16 * MiB;     // read buffers in flight and unsent
+  uint64_t footer_cache_bytes = 1 * MiB;  // blocks of footers, for look-ups in sealed segments; taken at start
   uint32_t partitions_max = 100'000;
   uint32_t producers_max = 65'536;        // (partition, producer id) pairs remembered; the longest idle goes first
   Nanoseconds retention_interval_ns = 10 * second_ns;  // rest between two rounds over all partitions
@@ -136,7 +144,7 @@ struct StoredBatch {
   Offset next_offset{};
   Milliseconds max_timestamp = -1;
   uint32_t length = 0;    // bytes
-  uint64_t reference = 0; // opaque: names the index entry until the next call of completed()
+  IndexEntry place;       // opaque: where it lies
 };
 
 class Log {
@@ -198,12 +206,21 @@ class Log {
   void forget_advanced();
 
   // ---- consume ----
-  // The durable batch that contains `offset`, else the first after it; nullopt at or beyond the durable end.
-  std::optional<StoredBatch> find(PartitionSlot slot, Offset offset) const;
-  // The first durable batch with max_timestamp >= timestamp (Kafka's ListOffsets by time); nullopt: none is.
-  std::optional<StoredBatch> find_time(PartitionSlot slot, Milliseconds timestamp) const;
+  // Look-ups in sealed segments read their footers. `token` as with fetch(), for one look-up at a time; who is told
+  // `reading` asks the same again when reads_done() says so.
+  enum class LookUp : uint8_t {
+    found,
+    none,
+    reading,
+    busy,     // too many wait already, try later
+    damaged,  // a footer's block that it needs cannot be read, or is not what was written
+  };
+  // The durable batch that contains `offset`, else the first after it; none: at or beyond the durable end.
+  LookUp find(PartitionSlot slot, Offset offset, uint64_t token, StoredBatch& batch);
+  // The first durable batch with max_timestamp >= timestamp (Kafka's ListOffsets by time).
+  LookUp find_time(PartitionSlot slot, Milliseconds timestamp, uint64_t token, StoredBatch& batch);
   // The batch with the partition's largest max_timestamp (ListOffsets -3).
-  std::optional<StoredBatch> find_max_timestamp(PartitionSlot slot) const;
+  LookUp find_max_timestamp(PartitionSlot slot, uint64_t token, StoredBatch& batch);
 
   enum class FetchVerdict : uint8_t { ready, reading, soon, busy, damaged };
   // The bytes of a batch. ready: appended to `to` (whole batch, in order), one Holder::send reference per piece.
@@ -211,8 +228,8 @@ class Log {
   // batch at a time. soon: no memory, but what is only kept in case it is asked for gives way: try in the next round.
   // busy: others hold it, try later. damaged: what the drive holds does not match its entry (CRC, length).
   FetchVerdict fetch(PartitionSlot slot, const StoredBatch& batch, uint64_t token, PiecePool& pool, PieceList& to);
-  // Tokens of reads that finished since the last call.
-  std::span<const uint64_t> reads_done() const;
+  // Tokens of reads and look-ups that may go on, since the last call.
+  std::span<const uint64_t> reads_done();
   void forget_reads_done();
   // Whoever waited for this token is gone.
   void cancel_read(uint64_t token);

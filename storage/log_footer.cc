@@ -38,19 +38,19 @@ disk::FooterProducer producer_row(const ProducerTable::Remembered& state) {
 
 // Called when the last commit of the segment was taken, and none of the next.
 void Log::Impl::begin_footer(const SegmentEnd& end) {
-  const auto live = std::ranges::lower_bound(segments, end.number, {}, &LiveSegment::number);
-  const bool known = live != segments.end() && live->number == end.number && index.has_segment(end.number);
+  do {
+    retire();
+  } while (retiring && *retiring < indexed_segment);
+  const LiveSegment* segment = live(end.number);
   // When the one before is still being written, this one goes without.
-  if (!footer.idle() || !known || live->anew || live->unknown_entries) return;
-  if (!footer.begin(end, footer_rows(index.entry_count(end.number)))) return;
-  footer_at = 0;
-  recovered_at = 0;
+  if (!footer.idle() || retiring || segment == nullptr || !index.has_segment(end.number)) return;
+  if (segment->anew || segment->unknown_entries) return;
+  const FooterRows rows{by_number.size() + recovered.size(), producers.size(), index.entry_count(end.number)};
+  if (!footer.begin(end, rows, index.segment_max_timestamp(end.number))) return;
+  footer_partition = {};
+  footer_producer = footer_batches = 0;
   walk_sorted = false;
   index.begin_walk(end.number, walk);
-}
-
-FooterRows Log::Impl::footer_rows(uint64_t batches) const {
-  return {slots_end + recovered.size(), producers.size(), batches};
 }
 
 // Before the first change since the segment whose footer is being written.
@@ -61,51 +61,72 @@ void Log::Impl::keep_standing(Partition& partition) {
 }
 
 void Log::Impl::build_footer() {
+  if (!footer.takes_rows()) return;
+  if (!walk_sorted) {
+    walk_sorted = index.sort(walk, rows_per_slice);
+    if (walk_sorted) share = index.next_share(walk);
+    return;
+  }
   for (uint32_t left = rows_per_slice; left > 0 && footer.takes_rows(); --left) {
     switch (footer.section()) {
       case disk::FooterSection::partitions:
-        // Those that are not open yet first: opened meanwhile, they come again.
-        if (recovered_at < recovered.size()) {
-          const RecoveredPartition& partition = recovered[recovered_at++];
-          put_partition(partition.number,
-                        {partition.next, partition.log_start, partition.max_timestamp, partition.newest_segment},
-                        partition.leader_epoch, partition.deleted);
-        } else if (footer_at < slots_end) {
-          const Partition& partition = partitions[footer_at++];
-          const bool changed = partition.kept_for == footer.segment().number;
-          put_partition(partition.state.number, changed ? partition.kept : partition.standing(),
-                        partition.state.leader_epoch, !partition.state.open);
-        } else {
-          footer.end_section();
-          footer_at = 0;
-        }
+        if (put_next_partition()) break;
+        footer.end_section();
+        index.rewind(walk);
         break;
       case disk::FooterSection::producers:
-        if (footer_at < producers.capacity()) {
-          const auto state = producers.up_to(footer_at++, footer.segment().sequence);
+        if (footer_producer < producers.capacity()) {
+          const auto state = producers.up_to(footer_producer++, footer.segment().sequence);
           if (state.batch_count > 0) footer.put(producer_row(state));
         } else {
           footer.end_section();
         }
         break;
       case disk::FooterSection::batches:
-        if (!walk_sorted) {
-          walk_sorted = index.sort(walk, rows_per_slice);
-          return;
-        }
         if (const auto entry = index.next(walk)) {
           footer.put(batch_row(*entry));
         } else {
           footer.end_section();
         }
         break;
+      case disk::FooterSection::keys:
       case disk::FooterSection::count:
         return;
     }
   }
 }
 
+// By number, whether they are open or, at start, not yet. False: that was the last.
+bool Log::Impl::put_next_partition() {
+  const auto number_of = [this](uint32_t slot) { return partitions[slot].state.number; };
+  const auto open = std::ranges::lower_bound(by_number, footer_partition, {}, number_of);
+  auto found = std::ranges::lower_bound(recovered, footer_partition, {}, &RecoveredPartition::number);
+  while (found != recovered.end() && found->newest_segment == SegmentNumber{}) ++found;  // opened
+  const bool any_open = open != by_number.end(), any_found = found != recovered.end();
+  if (!any_open && !any_found) return false;
+  if (!any_open || (any_found && found->number < number_of(*open))) {
+    put_partition(found->number,
+                  {found->next, found->log_start, found->max_timestamp, found->newest_segment, found->bytes},
+                  found->leader_epoch, found->deleted);
+    return true;
+  }
+  const Partition& partition = partitions[*open];
+  const bool changed = partition.kept_for == footer.segment().number;
+  put_partition(partition.state.number, changed ? partition.kept : partition.standing(), partition.state.leader_epoch,
+                !partition.state.open);
+  return true;
+}
+
 void Log::Impl::put_partition(PartitionNumber number, const Standing& standing, int32_t leader_epoch, bool deleted) {
+  footer_partition = PartitionNumber(number.value + 1);
+  LogIndex::Share here;
+  for (; share && share->partition <= number; share = index.next_share(walk)) {
+    footer_batches += here.batches;
+    here = *share;
+  }
+  const uint32_t first = footer_batches;
+  footer_batches += here.batches;
+  if (here.partition != number) here = {};
   if (standing.newest_segment == SegmentNumber{}) return;
   // A deleted one matters as long as something of it is there.
   if (deleted && standing.newest_segment < segments.front().number) return;
@@ -114,8 +135,26 @@ void Log::Impl::put_partition(PartitionNumber number, const Standing& standing, 
                                    .log_start = standing.log_start.value,
                                    .max_timestamp = standing.max_timestamp,
                                    .newest_segment = standing.newest_segment.value,
+                                   .bytes_up_to = standing.bytes,
+                                   .max_timestamp_here = here.max_timestamp,
+                                   .first_batch = here.batches > 0 ? first : 0,
+                                   .batch_count = here.batches,
                                    .leader_epoch = leader_epoch,
                                    .deleted = deleted ? 1u : 0u});
+}
+
+// From now on the segment is looked up in its footer, and leaves the index in slices. Meanwhile both answer.
+void Log::Impl::retire() {
+  if (!retiring) {
+    const auto written = footer.take_written();
+    if (!written || live(written->number) == nullptr) return;
+    sealed.add(*written);
+    retiring = written->number;
+  }
+  // The newest stays until the next one begins.
+  if (*retiring >= indexed_segment || !index.remove_some(*retiring, rows_per_slice)) return;
+  retiring.reset();
+  count_index();
 }
 
 }  // namespace penstock

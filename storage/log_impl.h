@@ -14,6 +14,7 @@
 #include "storage/recovered.h"
 #include "storage/resident.h"
 #include "storage/retention.h"
+#include "storage/sealed_index.h"
 #include "storage/writer.h"
 
 namespace penstock {
@@ -27,6 +28,7 @@ struct Log::Impl {
     Offset log_start{};
     Milliseconds max_timestamp = -1;
     SegmentNumber newest_segment{};  // the newest with a batch or a log start of it; 0: none
+    uint64_t bytes = 0;              // of its batches, counted from anywhere
   };
   struct Partition {
     PartitionState state;
@@ -37,10 +39,11 @@ struct Log::Impl {
     CommitSequence start_in{};  // its commit
     SegmentNumber newest_segment{};           // of Standing
     Milliseconds max_timestamp = -1;          // of Standing
+    uint64_t bytes = 0;                       // of Standing
     std::optional<LogIndex::Stretch> oldest;  // of a sealed segment, as last seen
     Standing kept;                            // as it was at the end of segment `kept_for`
     SegmentNumber kept_for{};
-    Standing standing() const { return {state.durable, state.log_start, max_timestamp, newest_segment}; }
+    Standing standing() const { return {state.durable, state.log_start, max_timestamp, newest_segment, bytes}; }
   };
   struct LiveSegment {
     SegmentNumber number{};
@@ -65,12 +68,16 @@ struct Log::Impl {
   static std::vector<SlotUse> usable(const RecoveredLog& log);
   static Milliseconds newest_timestamp(const RecoveredLog& log);
 
+  static constexpr uint64_t retention_token = UINT64_MAX;  // of look-ups
+
   Partition* find(PartitionSlot slot) {
     return slot.value < partitions.size() && partitions[slot.value].state.open ? &partitions[slot.value] : nullptr;
   }
   const Partition* find(PartitionSlot slot) const { return const_cast<Impl*>(this)->find(slot); }
 
   // log.cc
+  void list_by_number(PartitionSlot slot);
+  void count_index();
   void make_room();
   bool room_comes() const;
 
@@ -84,24 +91,28 @@ struct Log::Impl {
 
   // log_retention.cc
   bool decide(Milliseconds time);
-  void weigh(Partition& partition, Milliseconds time);
-  const std::optional<LogIndex::Stretch>& oldest_stretch(Partition& partition, Offset from);
+  LookUp weigh(Partition& partition, Milliseconds time);
+  Milliseconds segment_max_timestamp(SegmentNumber segment) const;
   bool note();
   bool release();
   std::optional<CommitSequence> note_log_start(PartitionSlot slot, Offset start, SpareSlots::Need need);
 
   // log_footer.cc
   void begin_footer(const SegmentEnd& end);
-  FooterRows footer_rows(uint64_t batches) const;
   void keep_standing(Partition& partition);
   void build_footer();
+  bool put_next_partition();
   void put_partition(PartitionNumber number, const Standing& standing, int32_t leader_epoch, bool deleted);
+  void retire();
 
   // log_read.cc
+  LookUp oldest_stretch(Partition& partition, Offset from);
   bool fetch_resident(const IndexEntry& entry, ResidentCommits::Name name, PiecePool& pool, PieceList& to);
-  std::optional<StoredBatch> stored(const std::optional<IndexEntry>& entry) const;
+  static LookUp stored(const std::optional<IndexEntry>& entry, StoredBatch& batch);
+  template <class Ask>
+  LookUp earlier_of(std::optional<IndexEntry> here, Ask&& ask, StoredBatch& batch);
   static OffsetRange durable_range(const PartitionState& state) { return {state.log_start, state.durable}; }
-  SegmentSlot slot_of(SegmentNumber segment) const;
+  const LiveSegment* live(SegmentNumber segment) const;
   void remember_slot(SegmentNumber segment, SegmentSlot slot, bool anew, bool unknown_entries);
 
   LogMemory memory;
@@ -113,6 +124,7 @@ struct Log::Impl {
   std::vector<Note> notes;
 
   LogIndex index;
+  SealedIndex sealed;
   ProducerTable producers;
   LogWriter writer;
   ResidentCommits resident;
@@ -122,7 +134,7 @@ struct Log::Impl {
   SegmentNumber indexed_segment{};  // the one that index entries are appended to
   std::vector<LiveSegment> segments;  // oldest first; also those that a write error left empty
   SegmentNumber newest_known{};       // the last that was added
-  enum class Offered : uint8_t { write, footer, read } offered = Offered::write;  // whose the last request was
+  enum class Offered : uint8_t { write, footer, footer_read, read } offered = Offered::write;  // whose the last request was
 
   // Retention goes in rounds over all partitions, a slice at a time:
   //
@@ -135,6 +147,8 @@ struct Log::Impl {
     enum class Phase : uint8_t { resting, deciding, noting, waiting, releasing } phase = Phase::resting;
     uint32_t at = 0;           // the next partition
     SegmentNumber floor{};     // segments below are wanted by nobody
+    bool goes_on = false;      // `at` was looked at in part; its start_wanted is how far
+    bool reads = false;        // and waits for a footer
     CommitSequence last_note{};
     std::optional<Nanoseconds> rests_since;  // when the one before ended
     bool notes = true;         // can be written; else only what is durable already lets segments go
@@ -142,10 +156,15 @@ struct Log::Impl {
   void rest(Nanoseconds now);
   Nanoseconds next_round() const;
   // The footer that is being put together:
-  uint32_t recovered_at = 0;  // the next to look at
-  uint32_t footer_at = 0;     // partition slot or producer, the next to look at
+  std::vector<uint32_t> by_number;     // partition slots that were opened, by their partition's number
+  PartitionNumber footer_partition{};  // partitions below were put
+  uint32_t footer_producer = 0;        // the next to look at
+  uint32_t footer_batches = 0;         // of the partitions that were put
   LogIndex::Walk walk;
+  std::optional<LogIndex::Share> share;  // of the walk, the next
   bool walk_sorted = false;
+  std::optional<SegmentNumber> retiring;  // its footer is durable: it leaves the index
+  Bounded<uint64_t> reads_done{2 * limits::read_wants_max};
 
   uint32_t slots_end = 0;  // partitions beyond were never opened
   bool knows_catalog = false;

@@ -24,7 +24,6 @@ void Log::catalog_known() {
   std::erase_if(log.recovered, [](const RecoveredPartition& each) { return each.newest_segment == SegmentNumber{}; });
   log.recovered.shrink_to_fit();
   for (RecoveredPartition& unwanted : log.recovered) unwanted.deleted = true;
-  log.recovered_at = 0;
 }
 
 Deleted Log::delete_records(PartitionSlot slot, Offset before) {
@@ -50,7 +49,10 @@ std::optional<CommitSequence> Log::Impl::note_log_start(PartitionSlot slot, Offs
   return commit;
 }
 
-void Log::stop_retaining() { impl_->knows_catalog = impl_->retains = false; }
+void Log::stop_retaining() {
+  impl_->knows_catalog = impl_->retains = false;
+  impl_->sealed.cancel(Impl::retention_token);
+}
 
 void Log::retain(Nanoseconds now, Milliseconds wall) {
   Impl& log = *impl_;
@@ -102,40 +104,42 @@ Nanoseconds Log::Impl::next_round() const {
 // True: all partitions were looked at.
 bool Log::Impl::decide(Milliseconds time) {
   const uint32_t end = std::min(round.at + partitions_per_slice, slots_end);
-  for (; round.at < end; ++round.at) {
-    if (partitions[round.at].state.open) weigh(partitions[round.at], time);
+  for (round.reads = false; round.at < end; ++round.at) {
+    if (!partitions[round.at].state.open) continue;
+    const LookUp verdict = weigh(partitions[round.at], time);
+    round.goes_on = round.reads = verdict == LookUp::reading || verdict == LookUp::busy;
+    if (round.reads) return false;
+    // What it keeps is not known: everything.
+    if (verdict == LookUp::damaged) round.floor = segments.front().number;
   }
   return round.at == slots_end;
 }
 
-void Log::Impl::weigh(Partition& partition, Milliseconds time) {
-  Offset start = partition.start_appended;
-  while (const auto& stretch = oldest_stretch(partition, start)) {
-    const PartitionNumber number = partition.state.number;
-    const uint64_t behind =
-        partition.retention.bytes_max < 0 ? 0 : index.bytes_up_to_end(number) - stretch->bytes_up_to;
+// How far its log start may move. `reading`: it is not known yet.
+Log::LookUp Log::Impl::weigh(Partition& partition, Milliseconds time) {
+  Offset start = round.goes_on ? partition.start_wanted : partition.start_appended;
+  LookUp verdict = oldest_stretch(partition, start);
+  for (; verdict == LookUp::found; verdict = oldest_stretch(partition, start)) {
+    const LogIndex::Stretch& stretch = *partition.oldest;
+    const uint64_t behind = partition.bytes - stretch.bytes_up_to;
     // Records without a timestamp are as old as their neighbours.
     const Milliseconds timestamp =
-        stretch->max_timestamp >= 0 ? stretch->max_timestamp : index.segment_max_timestamp(stretch->segment);
+        stretch.max_timestamp >= 0 ? stretch.max_timestamp : segment_max_timestamp(stretch.segment);
     if (!round.notes || !has_expired(partition.retention, time, timestamp, behind)) {
-      round.floor = std::min(round.floor, stretch->segment);
+      round.floor = std::min(round.floor, stretch.segment);
       break;
     }
-    start = stretch->end;
+    start = stretch.end;
   }
   partition.start_wanted = start;
   if (!round.notes && partition.newest_segment != SegmentNumber{}) {
     round.floor = std::min(round.floor, partition.newest_segment);
   }
+  return verdict;
 }
 
-// Sealed segments don't change, so their stretches are looked up once.
-const std::optional<LogIndex::Stretch>& Log::Impl::oldest_stretch(Partition& partition, Offset from) {
-  std::optional<LogIndex::Stretch>& known = partition.oldest;
-  if (!known || known->end <= from || known->segment == indexed_segment) {
-    known = index.oldest_stretch(partition.state.number, from);
-  }
-  return known;
+Milliseconds Log::Impl::segment_max_timestamp(SegmentNumber segment) const {
+  return index.has_segment(segment) ? index.segment_max_timestamp(segment) : sealed.max_timestamp(segment);
 }
 
 // True: every log start that moves is noted, and of every partition something remains in the segments that stay.
@@ -165,16 +169,18 @@ bool Log::Impl::release() {
   if (writer.recycling()) return false;
   if (segments.empty() || segments.front().number >= round.floor) return true;
   const LiveSegment oldest = segments.front();
-  index.remove_segment(oldest.number);
-  if (reader.uses(oldest.slot)) return false;
   if (!footer.idle() && footer.segment().number == oldest.number) {
     footer.give_up();
     if (!footer.idle()) return false;
   }
+  sealed.remove(oldest.number);
+  if (!index.remove_some(oldest.number, partitions_per_slice)) return false;
+  if (reader.uses(oldest.slot) || sealed.cache().uses(oldest.slot)) return false;
   writer.recycle(oldest.slot, oldest.anew);
   segments.erase(segments.begin());
   statistics.segments = segments.size();
   ++statistics.segments_released;
+  count_index();
   return false;
 }
 

@@ -78,11 +78,14 @@ const DriveRequest* Log::next_request(Nanoseconds now) {
   if (!impl_->notes.empty()) impl_->write_notes();
   impl_->offered = Impl::Offered::write;
   if (const DriveRequest* request = impl_->writer.next_request(now)) return request;
+  impl_->retire();
   if (!impl_->footer.idle() && impl_->writer.healthy()) {
     impl_->build_footer();
     impl_->offered = Impl::Offered::footer;
     if (const DriveRequest* request = impl_->footer.next_request()) return request;
   }
+  impl_->offered = Impl::Offered::footer_read;
+  if (const DriveRequest* request = impl_->sealed.cache().next_request()) return request;
   impl_->offered = Impl::Offered::read;
   return impl_->reader.next_request();
 }
@@ -93,6 +96,8 @@ void Log::submitted() {
       return impl_->writer.submitted();
     case Impl::Offered::footer:
       return impl_->footer.submitted();
+    case Impl::Offered::footer_read:
+      return impl_->sealed.cache().submitted();
     case Impl::Offered::read:
       return impl_->reader.submitted();
   }
@@ -102,6 +107,7 @@ void Log::completed(const DriveCompletion& done, Nanoseconds now) {
   const RequestTag tag = RequestTag::unpack(done.tag);
   if (tag.kind == RequestKind::read) return impl_->reader.completed(tag.index, done.result);
   if (tag.kind == RequestKind::footer) return impl_->footer.completed(done.result);
+  if (tag.kind == RequestKind::footer_read) return impl_->sealed.cache().completed(tag.index, done.result);
   impl_->writer.completed(tag, done.result, now);
   if (const auto sealed = impl_->writer.take_sealed()) impl_->begin_footer(*sealed);
   const SegmentNumber newest = impl_->writer.newest_segment();
@@ -113,8 +119,12 @@ void Log::completed(const DriveCompletion& done, Nanoseconds now) {
 Nanoseconds Log::next_deadline() const {
   const Impl::Round& round = impl_->round;
   const bool rests = impl_->retains && round.phase == Impl::Round::Phase::resting;
-  const bool builds = impl_->footer.takes_rows() && impl_->writer.healthy();  // now
-  return std::min({impl_->writer.next_deadline(), rests ? impl_->next_round() : never_ns, builds ? 0 : never_ns});
+  const bool builds = impl_->footer.takes_rows() && impl_->writer.healthy();
+  const bool retires = impl_->retiring && *impl_->retiring < impl_->indexed_segment;
+  const bool decides = impl_->retains && round.phase == Impl::Round::Phase::deciding && !round.reads &&
+                       impl_->writer.healthy();
+  const bool now = builds || retires || decides;
+  return std::min({impl_->writer.next_deadline(), rests ? impl_->next_round() : never_ns, now ? 0 : never_ns});
 }
 
 CommitSequence Log::durable_commit() const { return impl_->writer.durable(); }
@@ -145,6 +155,7 @@ void Log::Impl::index_commit(const LogWriter::Durable& durable) {
   if (durable.segment != indexed_segment) {
     index.begin_segment(durable.segment);
     indexed_segment = durable.segment;
+    count_index();
   }
   uint32_t ordinal = 0;
   durable.commit->for_each_entry([&](const disk::Entry& entry, std::span<const disk::Run> runs) {
@@ -165,9 +176,10 @@ void Log::Impl::index_commit(const LogWriter::Durable& durable) {
     const auto kind = static_cast<disk::EntryKind>(entry.prefix.kind.get());
     if (kind == disk::EntryKind::log_start) return move_log_start(slot, place.base_offset, durable.segment);
     if (kind != disk::EntryKind::batch) return;
-    index.append(place);
     Partition& changed = partitions[slot.value];
     keep_standing(changed);
+    changed.bytes += place.bytes;
+    index.append(place, changed.bytes);
     changed.newest_segment = durable.segment;
     changed.max_timestamp = std::max(changed.max_timestamp, place.max_timestamp);
     advance(slot, place.next_offset());

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "dataplane/base/units.h"
+#include "storage/footer.h"
 
 namespace penstock {
 
@@ -41,6 +43,7 @@ enum class Finding : uint8_t {
   footer_absent,
   footer_damaged,
   footer_unknown_version,
+  footer_other_block,
   newest_empty,
   newest_full,
   newest_clean_end,
@@ -101,6 +104,7 @@ struct RecoveredSegment {
   uint64_t last_hash = 0;          // chain_hash of that commit
   Milliseconds max_timestamp = -1;
   bool unknown_entries = false;  // of a kind that this version skips
+  std::optional<SealedSegment> footer;  // it was not read: its batches are looked up there
 };
 
 struct RecoveredPartition {
@@ -111,6 +115,7 @@ struct RecoveredPartition {
   bool deleted = false;
   SegmentNumber newest_segment{};  // the newest that says something of it
   Milliseconds max_timestamp = -1;
+  uint64_t bytes = 0;  // of its batches, counted from anywhere
 };
 
 struct RecoveredLog {

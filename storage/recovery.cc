@@ -121,9 +121,9 @@ constexpr Rule rules[] = {
     // again in the successor or dropped with their sequence numbers.
     {Finding::sealed_excess, Consequence::in_order, "commits beyond its end are void"},
 
-    // Its footer is whole and speaks of the end its successor names: read in its place. Whether its commits are whole
-    // too is seen when they are read, or by verification.
-    {Finding::footer_read, Consequence::in_order, "its footer is whole; read in its place"},
+    // Its footer is whole, as far as it was looked at, and speaks of the end its successor names: taken in its place.
+    // Whether the rest of it and the segment's commits are whole too is seen when they are read, or by verification.
+    {Finding::footer_read, Consequence::in_order, "its footer is whole; taken in its place"},
 
     // No footer of this segment lies behind its end. A crash before it was written, no room or no time for one, or an
     // older Penstock. The segment is read.
@@ -136,6 +136,9 @@ constexpr Rule rules[] = {
     // Written by a later Penstock, which reads the segment's commits as we do.
     {Finding::footer_unknown_version, Consequence::note,
      "its footer is in a format this version does not know; read whole"},
+
+    // The directory moved to a drive with a larger block, on which the footer's blocks cannot be read directly.
+    {Finding::footer_other_block, Consequence::note, "its footer does not fit this drive's block; read whole"},
 
     // The newest segment has no commits: a crash soon after a start, or two in a row. It ends where it begins.
     {Finding::newest_empty, Consequence::in_order, "no commits"},
@@ -197,7 +200,7 @@ class Recovery {
     read_slots();
     settle_numbers();
     take_path();
-    if (options_.use_footers) find_standing();
+    if (options_.use_footers) find_footers();
     for (size_t i = 0; i < candidates_.size(); ++i) {
       follow(i);
       replay_segment(i);
@@ -218,9 +221,10 @@ class Recovery {
   std::vector<SeenCommit> commits_of(const Candidate& candidate);
   CommitSequence length_of(const Candidate& candidate);
   void follow(size_t i);
-  void find_standing();
+  void find_footers();
+  bool look_at_footer(size_t i);
   void replay_segment(size_t i);
-  bool replay_footer(size_t i, const NamedEnd& end);
+  bool pass_over(size_t i);
   static SegmentEnd segment_end(const Candidate& candidate, const NamedEnd& end);
   void look_for_lost_headers();
   bool begins_with_new_commit(SegmentSlot slot);
@@ -238,10 +242,8 @@ class Recovery {
   Replay replay_;
   RecoveredLog log_;
   std::vector<Candidate> candidates_;    // by number, each number once
-  // Of the newest footer that is whole:
-  std::optional<size_t> standing_of_;  // its candidate
-  std::vector<disk::FooterPartition> partitions_;
-  std::vector<disk::FooterProducer> producers_;
+  std::vector<bool> footers_;  // by candidate: its footer is taken in place of its commits
+  std::optional<size_t> newest_footer_;
   std::vector<SegmentSlot> headerless_;  // slots with something that is no header
   std::vector<SegmentSlot> blank_;       // slots with zeros for a header
 };
@@ -407,19 +409,44 @@ void Recovery::follow(size_t i) {
          .last = CommitSequence(header.predecessor_sequence)});
 }
 
-// The newest footer with all its rows whole: partitions and producers as they stood then; only what was written since
-// is replayed to them.
-void Recovery::find_standing() {
-  for (size_t i = candidates_.size(); i-- > 0 && !standing_of_;) {
-    const std::optional<NamedEnd> end = named_end(i);
-    if (!end) continue;
-    reader_.open(candidates_[i].slot);
-    FooterReader footer(reader_, candidates_[i].header, segment_end(candidates_[i], *end));
-    std::vector<disk::FooterBatch> batches;
-    const bool whole = footer.open() == FooterReader::Verdict::whole && footer.read(partitions_) &&
-                       footer.read(producers_) && footer.read(batches);
-    if (whole) standing_of_ = i;
+// Which segments need not be read. Of most footers the head is all that is looked at; of those whose successor is read,
+// how partitions stood, for what the successor says counts from there; and of the newest also what producers had sent.
+void Recovery::find_footers() {
+  footers_.resize(candidates_.size());
+  for (size_t i = candidates_.size(); i-- > 0;) {
+    if (look_at_footer(i) && !newest_footer_) newest_footer_ = i;
   }
+}
+
+bool Recovery::look_at_footer(size_t i) {
+  const Candidate& candidate = candidates_[i];
+  const std::optional<NamedEnd> end = named_end(i);
+  if (!end) return false;
+  reader_.open(candidate.slot);
+  FooterReader footer(reader_, segment_end(candidate, *end));
+  const FooterReader::Verdict verdict = footer.open();
+  if (verdict == FooterReader::Verdict::absent) return found(Finding::footer_absent, candidate), false;
+  if (verdict == FooterReader::Verdict::unknown_version) {
+    found(Finding::footer_unknown_version, candidate, "version " + std::to_string(footer.version()));
+    return false;
+  }
+  bool whole = verdict == FooterReader::Verdict::whole;
+  if (whole && !reads_directly(footer.sealed(), options_.block)) {
+    return found(Finding::footer_other_block, candidate), false;
+  }
+  if (whole && !footers_[i + 1]) {
+    std::vector<disk::FooterPartition> partitions;
+    std::vector<disk::FooterProducer> producers;
+    whole = footer.read(partitions) && (newest_footer_ || footer.read(producers));
+  }
+  if (!whole) {
+    const bool differs = verdict == FooterReader::Verdict::differs;
+    found(Finding::footer_damaged, candidate, differs ? "it speaks of another end" : "");
+    return false;
+  }
+  found(Finding::footer_read, candidate);
+  footers_[i] = true;
+  return true;
 }
 
 SegmentEnd Recovery::segment_end(const Candidate& candidate, const NamedEnd& end) {
@@ -435,41 +462,41 @@ void Recovery::replay_segment(size_t i) {
   const Candidate& candidate = candidates_[i];
   reader_.open(candidate.slot);
   const bool from_the_start = i == 0 && candidate.header.predecessor_number == 0;
+  if (!footers_.empty() && footers_[i] && pass_over(i)) return;
   replay_.begin_segment(SegmentNumber(candidate.header.number), from_the_start);
-  const std::optional<NamedEnd> end = named_end(i);
-  const bool by_footer = options_.use_footers && end && replay_footer(i, *end);
-  if (!by_footer) {
-    SegmentReplay replay(reader_, candidate.header, end, options_.verify_sealed_payload, replay_,
-                         [this](Found what) { found(std::move(what)); });
-    log_.segments.push_back(replay.run());
-  }
-  if (standing_of_ == i) replay_.stand(partitions_, producers_);
+  SegmentReplay replay(reader_, candidate.header, named_end(i), options_.verify_sealed_payload, replay_,
+                       [this](Found what) { found(std::move(what)); });
+  log_.segments.push_back(replay.run());
   if (reader_.unreadable_bytes() > 0) {
     found(Finding::slot_unreadable, candidate, std::to_string(reader_.unreadable_bytes()) + " bytes");
   }
 }
 
-// In place of its commits; false: it has none that is whole.
-bool Recovery::replay_footer(size_t i, const NamedEnd& end) {
+// In place of its commits. False: it cannot be read now.
+bool Recovery::pass_over(size_t i) {
   const Candidate& candidate = candidates_[i];
-  FooterReader footer(reader_, candidate.header, segment_end(candidate, end));
-  const FooterReader::Verdict verdict = footer.open();
-  if (verdict == FooterReader::Verdict::absent) return found(Finding::footer_absent, candidate), false;
-  if (verdict == FooterReader::Verdict::unknown_version) {
-    return found(Finding::footer_unknown_version, candidate), false;
-  }
-  // What the newest of them says of partitions holds for the older ones too.
-  std::vector<disk::FooterBatch> batches;
-  const bool whole =
-      verdict == FooterReader::Verdict::whole && standing_of_ && i <= *standing_of_ && footer.read(batches);
-  if (!whole) {
-    return found(Finding::footer_damaged, candidate,
-                 verdict == FooterReader::Verdict::differs ? "it speaks of another end" : ""),
-           false;
-  }
   const disk::SegmentHeader& header = candidate.header;
-  replay_.apply_footer(batches, end.sequence.value - header.predecessor_sequence);
-  found(Finding::footer_read, candidate);
+  const NamedEnd end = *named_end(i);
+  FooterReader footer(reader_, segment_end(candidate, end));
+  std::vector<disk::FooterPartition> partitions;
+  std::vector<disk::FooterProducer> producers;
+  std::vector<disk::FooterBatch> batches;
+  bool whole = footer.open() == FooterReader::Verdict::whole;
+  const bool first = !log_.segments.empty() &&
+                     std::ranges::none_of(log_.segments, [](const RecoveredSegment& each) { return each.footer.has_value(); });
+  if (whole && (first || !footers_[i + 1])) whole = footer.read(partitions);
+  if (whole && newest_footer_ == i) whole = footer.read(producers);
+  if (whole && (first || !replay_.complete())) whole = footer.read(batches);
+  if (!whole) {
+    footers_[i] = false;
+    return found(Finding::footer_damaged, candidate), false;
+  }
+  replay_.pass_over(SegmentNumber(header.number), footer.batch_count(),
+                    end.sequence.value - header.predecessor_sequence, i == 0 && header.predecessor_number == 0);
+  if (first) replay_.count_on(partitions, batches);
+  if (!replay_.complete()) replay_.compare(batches);
+  if (!footers_[i + 1]) replay_.stand(partitions);
+  if (newest_footer_ == i) replay_.stand(producers);
   log_.segments.push_back({.number = SegmentNumber(header.number),
                            .slot = candidate.slot,
                            .id = header.segment_id,
@@ -479,7 +506,8 @@ bool Recovery::replay_footer(size_t i, const NamedEnd& end) {
                            .end = end.position,
                            .last_sequence = end.sequence,
                            .last_hash = end.hash,
-                           .max_timestamp = replay_.segment_max_timestamp()});
+                           .max_timestamp = footer.sealed().max_timestamp,
+                           .footer = footer.sealed()});
   return true;
 }
 

@@ -76,7 +76,7 @@ void Replay::apply_batch(const Commit& commit, const disk::Entry& entry, std::sp
   partition.leader_epoch = std::max(partition.leader_epoch, info.leader_epoch);
   if (!carried) producers_.appended(info, commit.sequence());
   if (readable) {
-    index_.append(place);
+    index_.append(place, partition.bytes);
   } else {
     lose(info.partition, info.base_offset, info.next_offset());
   }
@@ -91,34 +91,42 @@ void Replay::take_batch(Partition& partition, const IndexEntry& entry, bool carr
   partition.first = std::min(partition.first, entry.base_offset);
   partition.next = std::max(partition.next, entry.next_offset());
   partition.max_timestamp = std::max(partition.max_timestamp, entry.max_timestamp);
+  partition.bytes += entry.bytes;
 }
 
-void Replay::apply_footer(std::span<const disk::FooterBatch> batches, uint64_t commits) {
+void Replay::pass_over(SegmentNumber number, uint64_t batches, uint64_t commits, bool from_the_start) {
+  segment_ = number;
+  from_the_start_ |= from_the_start;
+  batches_ += batches;
   commits_ += commits;
-  batches_ += batches.size();
-  Partition* partition = nullptr;
-  PartitionNumber number{};
+}
+
+void Replay::compare(std::span<const disk::FooterBatch> batches) {
   for (const disk::FooterBatch& row : batches) {
-    if (partition == nullptr || number.value != row.partition) {
-      number = PartitionNumber(row.partition);
-      partition = &partitions_[number.value];
-    }
-    if (partition->deleted) continue;
-    const IndexEntry entry{.partition = number,
-                           .base_offset = Offset(row.base_offset),
-                           .last_offset_delta = row.last_offset_delta,
-                           .max_timestamp = row.max_timestamp,
-                           .commit = FilePosition(row.commit),
-                           .ordinal = row.ordinal & ~disk::footer_gathered_bit,
-                           .first_position = row.first_position,
-                           .direct = (row.ordinal & disk::footer_gathered_bit) == 0,
-                           .bytes = row.batch_bytes};
-    take_batch(*partition, entry, false);
-    index_.append(entry);
+    Partition& partition = partitions_[row.partition];
+    if (partition.deleted) continue;
+    take_batch(partition,
+               {.partition = PartitionNumber(row.partition),
+                .base_offset = Offset(row.base_offset),
+                .last_offset_delta = row.last_offset_delta,
+                .max_timestamp = row.max_timestamp,
+                .bytes = row.batch_bytes},
+               false);
   }
 }
 
-void Replay::stand(std::span<const disk::FooterPartition> partitions, std::span<disk::FooterProducer> producers) {
+void Replay::count_on(std::span<const disk::FooterPartition> partitions, std::span<const disk::FooterBatch> batches) {
+  for (const disk::FooterPartition& row : partitions) {
+    const auto found = partitions_.find(row.partition);
+    if (found == partitions_.end()) continue;
+    uint64_t before = row.bytes_up_to;
+    for (const disk::FooterBatch& batch : batches.subspan(row.first_batch, row.batch_count)) before -= batch.batch_bytes;
+    index_.shift_bytes(PartitionNumber(row.partition), before - found->second.bytes);
+    found->second.bytes = before;
+  }
+}
+
+void Replay::stand(std::span<const disk::FooterPartition> partitions) {
   for (const disk::FooterPartition& row : partitions) {
     Partition& partition = partitions_[row.partition];
     partition.log_start = std::max(partition.log_start, Offset(row.log_start));
@@ -126,8 +134,13 @@ void Replay::stand(std::span<const disk::FooterPartition> partitions, std::span<
     partition.leader_epoch = std::max<int32_t>(partition.leader_epoch, row.leader_epoch);
     partition.newest_segment = std::max(partition.newest_segment, SegmentNumber(row.newest_segment));
     partition.max_timestamp = std::max<Milliseconds>(partition.max_timestamp, row.max_timestamp);
+    partition.bytes = row.bytes_up_to;
+    partition.stood = partition.seen_batch = true;
     if (row.deleted != 0) delete_partition(PartitionNumber(row.partition));
   }
+}
+
+void Replay::stand(std::span<disk::FooterProducer> producers) {
   producers_.clear();
   const auto last_commit = [](const disk::FooterProducer& row) {
     return row.batches[row.batch_count - 1].commit.get();
@@ -160,9 +173,9 @@ bool Replay::misses(const Commit& commit) const {
   return missed;
 }
 
-// Where older segments were released, the log starts no earlier than with what is left.
+// Where older segments were released, the log starts no earlier than with what is left; footers know by themselves.
 Offset Replay::log_start(const Partition& partition) const {
-  const bool released = !from_the_start_ && partition.seen_batch;
+  const bool released = !from_the_start_ && partition.seen_batch && !partition.stood;
   return released ? std::max(partition.log_start, partition.first) : partition.log_start;
 }
 
@@ -193,7 +206,7 @@ void Replay::finish(RecoveredLog& log, CommitSequence last) {
   log.batches = batches_;
   for (const auto& [number, partition] : partitions_) {
     log.partitions.push_back({PartitionNumber(number), log_start(partition), partition.next, partition.leader_epoch,
-                              partition.deleted, partition.newest_segment, partition.max_timestamp});
+                              partition.deleted, partition.newest_segment, partition.max_timestamp, partition.bytes});
   }
   std::ranges::sort(log.partitions, {}, &RecoveredPartition::number);
   // What lies below a log start is missed by nobody.

@@ -22,12 +22,20 @@ class Replay {
   void begin_segment(SegmentNumber number, bool from_the_start);
   // Applies a commit. Batches with the ordinals in `damaged` (ascending) count, but cannot be read any more.
   void apply(const Commit& commit, std::span<const uint32_t> damaged);
-  // A segment's batches as its footer names them, in place of its commits.
-  void apply_footer(std::span<const disk::FooterBatch> batches, uint64_t commits);
-  // How partitions and producers stood at the end of the segment, as its footer says; `producers` is sorted.
-  void stand(std::span<const disk::FooterPartition> partitions, std::span<disk::FooterProducer> producers);
+  // A segment that is not read: its batches are looked up in its footer.
+  void pass_over(SegmentNumber number, uint64_t batches, uint64_t commits, bool from_the_start);
+  // Batches of such a segment, where something before it is missing: what of that was theirs.
+  void compare(std::span<const disk::FooterBatch> batches);
+  // What was read so far lies before the first segment with a footer, of which these are the rows: from now on bytes are
+  // counted from where footers count them.
+  void count_on(std::span<const disk::FooterPartition> partitions, std::span<const disk::FooterBatch> batches);
+  // How partitions stood at the end of the segment, as its footer says.
+  void stand(std::span<const disk::FooterPartition> partitions);
+  // And producers; sorts them.
+  void stand(std::span<disk::FooterProducer> producers);
   // Commits are missing from here on: a gap in a partition's offsets is lost data now.
   void missing() { complete_ = false; }
+  bool complete() const { return complete_; }
   // Does the log miss a batch of this commit, which is in no segment of it? Not one below a log start: its segment was
   // released.
   bool misses(const Commit& commit) const;
@@ -49,6 +57,8 @@ class Replay {
     bool seen_batch = false;
     SegmentNumber newest_segment{};
     Milliseconds max_timestamp = -1;
+    uint64_t bytes = 0;
+    bool stood = false;  // a footer says where it starts
   };
   Offset log_start(const Partition& partition) const;
   void apply_batch(const Commit& commit, const disk::Entry& entry, std::span<const std::byte> bytes, uint32_t ordinal,

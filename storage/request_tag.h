@@ -5,7 +5,7 @@
 
 namespace penstock {
 
-enum class RequestKind : uint8_t { write = 1, segment_header, flush, prepare, recycle, read, footer };
+enum class RequestKind : uint8_t { write = 1, segment_header, flush, prepare, recycle, read, footer, footer_read };
 
 struct RequestTag {
   RequestKind kind{};

@@ -242,6 +242,7 @@ void LogWriter::submitted() {
       break;
     case RequestKind::read:
     case RequestKind::footer:
+    case RequestKind::footer_read:
       check(false, "not the writer's request");
   }
 }
@@ -273,6 +274,7 @@ void LogWriter::completed(RequestTag tag, int64_t result, Nanoseconds now) {
       break;
     case RequestKind::read:
     case RequestKind::footer:
+    case RequestKind::footer_read:
       check(false, "not the writer's request");
   }
 }

@@ -103,6 +103,7 @@ struct Connection {
 
   Progress progress;
   Nanoseconds deadline = 0;  // of a blocked fetch
+  uint32_t look_ups = 0;     // of it, that waited for a footer
   uint32_t first_waiter = no_index;
   uint64_t control_token = 0;
   std::vector<std::string> asked_topics;  // those the waiting Metadata request has asked the control plane for

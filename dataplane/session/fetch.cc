@@ -6,6 +6,7 @@
 // 0, which tells clients to send whole requests. There are no transactions, so both isolation levels see the same.
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "dataplane/kafka/messages/fetch.h"
 #include "dataplane/session/handlers.h"
@@ -20,17 +21,29 @@ namespace {
 
 constexpr uint64_t fetch_bytes_max = 55 * MiB;  // Kafka's default of fetch.max.bytes for brokers
 constexpr uint32_t parts_per_response_max = 4096;
+// An answer that has some bytes waits for so many footers' blocks at most, and not if it has so many bytes.
+constexpr uint32_t waits_max = 16;
+constexpr uint64_t bytes_worth_an_answer = 1 * MiB;
+
+struct Taken {
+  uint64_t bytes = 0;
+  Log::LookUp stopped = Log::LookUp::none;  // what the last look-up said, if not that there is room for no more
+};
 
 // Bytes of whole batches from `from` on, at most `limit`, but at least one batch if `at_least_one`.
-uint64_t take(const Log& log, PartitionSlot slot, Offset from, uint64_t limit, bool at_least_one) {
-  uint64_t taken = 0;
-  while (taken < limit) {
-    const auto batch = log.find(slot, from);
-    if (!batch.has_value()) break;
-    const bool first = at_least_one && taken == 0;
-    if (!first && taken + batch->length > limit) break;
-    taken += batch->length;
-    from = batch->next_offset;
+Taken take(Log& log, uint64_t token, PartitionSlot slot, Offset from, uint64_t limit, bool at_least_one) {
+  Taken taken;
+  while (taken.bytes < limit) {
+    StoredBatch batch;
+    const Log::LookUp found = log.find(slot, from, token, batch);
+    if (found != Log::LookUp::found) {
+      taken.stopped = found;
+      break;
+    }
+    const bool first = at_least_one && taken.bytes == 0;
+    if (!first && taken.bytes + batch.length > limit) break;
+    taken.bytes += batch.length;
+    from = batch.next_offset;
   }
   return taken;
 }
@@ -79,6 +92,10 @@ Outcome handle_fetch(Broker& broker, RequestContext& context) {
   uint64_t budget = std::min<uint64_t>(static_cast<uint64_t>(std::max(request.max_bytes, 0)), fetch_bytes_max);
   uint64_t total = 0;
   bool any_error = false, moved = false;
+  // A partition whose batches are not known before a footer is read: those behind it come with another request, unless
+  // there is nothing to answer yet.
+  const uint64_t token = broker.token_of(context.connection_index, Broker::ReadFor::request);
+  Log::LookUp waits_for = Log::LookUp::none;
 
   for (uint32_t t = 0; t < request.topics.size(); ++t) {
     const FetchRequest::Topic& topic = request.topics[t];
@@ -115,9 +132,16 @@ Outcome handle_fetch(Broker& broker, RequestContext& context) {
         continue;
       }
       if (part_count == parts_max || wanted.fetch_offset >= located.state->durable.value) continue;
+      if (waits_for != Log::LookUp::none) continue;
       const uint64_t limit = std::min<uint64_t>(budget, static_cast<uint64_t>(std::max(wanted.partition_max_bytes, 0)));
-      const uint64_t taken = take(broker.log(), located.place->slot, Offset(wanted.fetch_offset),
-                                  std::max<uint64_t>(limit, total == 0 ? 1 : 0), total == 0);
+      const auto [taken, stopped] = take(broker.log(), token, located.place->slot, Offset(wanted.fetch_offset),
+                                         std::max<uint64_t>(limit, total == 0 ? 1 : 0), total == 0);
+      if (stopped == Log::LookUp::reading || stopped == Log::LookUp::busy) waits_for = stopped;
+      if (stopped == Log::LookUp::damaged && taken == 0) {
+        broker.notice("a footer on the drive is damaged: fetch refused");
+        partition.error_code = ErrorCode::KAFKA_STORAGE_ERROR;
+        any_error = true;
+      }
       if (taken == 0) continue;
       partition.records = kafka::Records::external(taken);
       parts[part_count++] = {.slot = located.place->slot,
@@ -129,8 +153,16 @@ Outcome handle_fetch(Broker& broker, RequestContext& context) {
     }
   }
 
-  const bool satisfied = total >= static_cast<uint64_t>(std::max(request.min_bytes, 0)) || any_error ||
-                         context.now >= connection.deadline || request.topics.empty();
+  const bool time_is_up = context.now >= connection.deadline;
+  const bool enough = total >= static_cast<uint64_t>(std::max(request.min_bytes, 0)) || time_is_up;
+  const bool more_is_better = !time_is_up && total < bytes_worth_an_answer && connection.look_ups < waits_max;
+  if (waits_for != Log::LookUp::none && (total == 0 || more_is_better)) {
+    ++connection.look_ups;
+    broker.block(context.connection_index, waits_for == Log::LookUp::reading ? Blocked::read : Blocked::room);
+    return Outcome::blocked;
+  }
+  if (std::exchange(connection.look_ups, 0) > 0 || waits_for != Log::LookUp::none) broker.log().cancel_read(token);
+  const bool satisfied = enough || any_error || request.topics.empty();
   if (!satisfied && !broker.stopping()) {
     for (const auto& topic : request.topics) {
       const TopicView* view = by_id ? broker.view().find(topic.topic_id) : broker.view().find(topic.name);

@@ -3,6 +3,7 @@
 // which is not opened, the answer is its first offset (documented departure: a consumer that starts there misses
 // nothing). "Earliest local" is earliest; "latest tiered" is nothing, there are no tiers.
 #include <algorithm>
+#include <optional>
 
 #include "dataplane/kafka/messages/list_offsets.h"
 #include "dataplane/kafka/record_batch.h"
@@ -38,6 +39,25 @@ Search open_batch(Broker& broker, const RequestContext& context, PartitionSlot s
   return Search::done;
 }
 
+// What to do before a batch was found; nothing: it was found.
+std::optional<Search> not_found(Broker& broker, Log::LookUp found, ProgressRow& row) {
+  switch (found) {
+    case Log::LookUp::found:
+      return std::nullopt;
+    case Log::LookUp::none:
+      return Search::done;
+    case Log::LookUp::reading:
+      return Search::waiting;
+    case Log::LookUp::busy:
+      return Search::busy;
+    case Log::LookUp::damaged:
+      break;
+  }
+  broker.notice("a footer on the drive is damaged: a look-up by time is refused");
+  row.error = static_cast<int16_t>(ErrorCode::KAFKA_STORAGE_ERROR);
+  return Search::done;
+}
+
 Search look_up(Broker& broker, const RequestContext& context, kafka::Text topic,
                const ListOffsetsRequest::Partition& wanted, ProgressRow& row) {
   row = {.first = -1, .second = -1};
@@ -50,6 +70,8 @@ Search look_up(Broker& broker, const RequestContext& context, kafka::Text topic,
   const PartitionState& state = *located.state;
   row.leader_epoch = state.leader_epoch;
   const PartitionSlot slot = located.place->slot;
+  const uint64_t token = broker.token_of(context.connection_index, Broker::ReadFor::request);
+  StoredBatch batch;
   switch (wanted.timestamp) {
     case kafka::list_offsets_latest:
       row.first = state.durable.value;
@@ -61,21 +83,20 @@ Search look_up(Broker& broker, const RequestContext& context, kafka::Text topic,
     case kafka::list_offsets_latest_tiered:
       return Search::done;
     case kafka::list_offsets_max_timestamp: {
-      const auto batch = broker.log().find_max_timestamp(slot);
-      if (!batch.has_value() || batch->max_timestamp < 0) return Search::done;
-      return open_batch(broker, context, slot, *batch, batch->max_timestamp, row);
+      const Log::LookUp found = broker.log().find_max_timestamp(slot, token, batch);
+      if (const auto search = not_found(broker, found, row)) return *search;
+      if (batch.max_timestamp < 0) return Search::done;
+      return open_batch(broker, context, slot, batch, batch.max_timestamp, row);
     }
     default: {
       if (wanted.timestamp < 0) {
         row.error = static_cast<int16_t>(ErrorCode::UNSUPPORTED_VERSION);
         return Search::done;
       }
-      const auto batch = broker.log().find_time(slot, wanted.timestamp);
-      if (!batch.has_value()) {
-        row.leader_epoch = -1;
-        return Search::done;
-      }
-      return open_batch(broker, context, slot, *batch, wanted.timestamp, row);
+      const Log::LookUp found = broker.log().find_time(slot, wanted.timestamp, token, batch);
+      if (found == Log::LookUp::none) row.leader_epoch = -1;
+      if (const auto search = not_found(broker, found, row)) return *search;
+      return open_batch(broker, context, slot, batch, wanted.timestamp, row);
     }
   }
 }

@@ -196,9 +196,21 @@ bool Broker::stage_next(uint32_t index) {
       return true;
     }
     const PartitionState* state = log_.partition(part.slot);
-    const auto batch =
-        state != nullptr && state->number == part.number ? log_.find(part.slot, part.next) : std::nullopt;
-    if (!batch.has_value() || batch->base_offset > part.next || batch->length > part.bytes_left) {
+    const uint64_t token = token_of(index, ReadFor::response);
+    StoredBatch batch;
+    const bool there = state != nullptr && state->number == part.number;
+    const Log::LookUp found = there ? log_.find(part.slot, part.next, token, batch) : Log::LookUp::none;
+    if (found == Log::LookUp::reading || found == Log::LookUp::busy) {
+      connection.reading = found == Log::LookUp::reading;
+      if (!connection.reading) list_pump(index);
+      return false;
+    }
+    if (found == Log::LookUp::damaged) {
+      notice("a footer on the drive is damaged: fetch refused, connection closed");
+      abort(index);
+      return false;
+    }
+    if (found == Log::LookUp::none || batch.base_offset > part.next || batch.length > part.bytes_left) {
       // Deleted under the consumer's feet: its bytes were promised, so only the connection can be given up.
       notice(state == nullptr || state->number != part.number
                  ? "a partition was deleted while it was being fetched: connection closed"
@@ -206,11 +218,11 @@ bool Broker::stage_next(uint32_t index) {
       abort(index);
       return false;
     }
-    switch (log_.fetch(part.slot, *batch, token_of(index, ReadFor::response), pieces_, connection.staged)) {
+    switch (log_.fetch(part.slot, batch, token, pieces_, connection.staged)) {
       case Log::FetchVerdict::ready:
-        part.next = batch->next_offset;
-        part.bytes_left -= batch->length;
-        metrics_.fetch_bytes.add(batch->length);
+        part.next = batch.next_offset;
+        part.bytes_left -= batch.length;
+        metrics_.fetch_bytes.add(batch.length);
         return true;
       case Log::FetchVerdict::reading:
         connection.reading = true;

@@ -104,10 +104,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   ProducerTable producers(4);
   const RecoveredLog log = recover(files, {.lane = 0, .block = 512, .use_footers = true}, index, producers);
   require(log.segments.size() == 3 && !log.read_only, "the commits are whole");
-  constexpr OffsetRange everything{Offset(0), Offset(INT64_MAX)};
+  test::SealedLookup look_up(files, index, log, 512);
   for (const RecoveredPartition& partition : log.partitions) {
     int64_t last = -1;
-    for (auto at = index.find(partition.number, Offset(0), everything); at; at = index.next(*at, everything)) {
+    for (auto at = look_up.find(partition.number, Offset(0)); at; at = look_up.find(partition.number, Offset(last))) {
       require(at->next_offset().value > last, "offsets do not ascend");
       last = at->next_offset().value;
     }

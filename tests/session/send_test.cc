@@ -236,6 +236,7 @@ class LogMemoryTest : public SendTest {
     setup.log_bytes = 3 * MiB;
     setup.log.resident_bytes_max = 2 * MiB;
     setup.log.read_bytes_max = 2 * MiB;
+    setup.log.segment_bytes = 16 * MiB;
     start({{"t", {0}}});
     fill("t", batches, 50'000);
   }

@@ -263,9 +263,11 @@ void World::start_node(bool faults) {
     log.partitions_max = 64;
     log.producers_max = 256;
     log.retention_interval_ns = static_cast<Nanoseconds>(random_.between(1, 20)) * millisecond_ns;
+    log.footer_cache_bytes = random_.one_in(3) ? 1 * MiB : random_.below(6) * 16 * KiB;
     log.random_seed = random_.next();
     const test::FooterAgreement agreement = test::compare_with_scan(images_[i], {.lane = i, .block = units_.block});
     if (!agreement.difference.empty()) note(agreement.difference);
+    check(agreement.damaged == 0, "a footer is damaged", static_cast<long long>(agreement.damaged));
     check(agreement.difference.empty(), "a start from footers differs from one from the commits: try --trace");
     summary_.footers_read += agreement.footers_read;
     const uint64_t seed = random_.next();

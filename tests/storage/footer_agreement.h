@@ -7,12 +7,14 @@
 #include <tuple>
 
 #include "storage/recovery.h"
+#include "tests/storage/sealed_lookup.h"
 
 namespace penstock::test {
 
 struct FooterAgreement {
   std::string difference;     // empty: none
   uint64_t footers_read = 0;  // segments
+  uint64_t damaged = 0;       // look-ups that met a damaged block
 };
 
 inline FooterAgreement compare_with_scan(SegmentFiles& files, const RecoveryOptions& options) {
@@ -47,6 +49,7 @@ inline FooterAgreement compare_with_scan(SegmentFiles& files, const RecoveryOpti
   std::map<uint64_t, RecoveredPartition> found;
   for (const RecoveredPartition& each : footers.log.partitions) found[each.number.value] = each;
   constexpr OffsetRange everything{Offset(0), Offset(INT64_MAX)};
+  SealedLookup look_up(files, footers.index, footers.log, options.block);
   for (const RecoveredPartition& there : scan.log.partitions) {
     const std::string name = "partition " + std::to_string(there.number.value) + ": ";
     const RecoveredPartition here = found[there.number.value];
@@ -58,13 +61,15 @@ inline FooterAgreement compare_with_scan(SegmentFiles& files, const RecoveryOpti
       return std::tuple(entry.base_offset, entry.last_offset_delta, entry.max_timestamp, entry.segment, entry.commit,
                         entry.ordinal, entry.first_position, entry.direct, entry.bytes);
     };
-    auto a = footers.index.find(there.number, Offset(0), everything);
+    const uint64_t damaged_before = look_up.damaged();
+    auto a = look_up.find(there.number, Offset(0));
     auto b = scan.index.find(there.number, Offset(0), everything);
-    for (; a && b; a = footers.index.next(*a, everything), b = scan.index.next(*b, everything)) {
+    for (; a && b; a = look_up.find(there.number, a->next_offset()), b = scan.index.next(*b, everything)) {
       if (fields(*a) != fields(*b)) differs(name + "the batch at offset " + std::to_string(b->base_offset.value));
     }
-    if (a || b) differs(name + "number of batches");
+    if ((a || b) && look_up.damaged() == damaged_before) differs(name + "number of batches");
   }
+  result.damaged = look_up.damaged();
 
   // Whatever a producer could send next is judged alike; but of released segments only footers know.
   const auto all = std::ranges::find(scan.log.findings, Finding::chain_begins, &Found::finding);

@@ -15,6 +15,7 @@ struct ImagePartition {
   int64_t next = 0;
   int64_t log_start = 0;
   uint64_t newest_segment = 1;
+  uint64_t bytes = 0;
   uint32_t deleted = 0;
 };
 struct ImageProducer {
@@ -45,18 +46,27 @@ struct ImageFooter {
         if (entry.kind == 3) partition.log_start = std::max(partition.log_start, entry.base_offset);
         const int64_t next = entry.base_offset + (entry.kind <= 2 ? entry.records : 0);
         partition.next = std::max(partition.next, next);
+        if (entry.kind <= 2) partition.bytes += entry.batch_bytes;
       }
     }
   }
 
   void write() {
-    Bytes rows[3];
+    Bytes rows[4];
+    const std::vector<Place> places = sorted_places();
     for (const auto& [number, each] : partitions) {
+      const auto here = std::ranges::equal_range(places, number, {}, [](const Place& p) { return p.entry.partition; });
+      int64_t max_timestamp = -1;
+      for (const Place& place : here) max_timestamp = std::max(max_timestamp, place.entry.max_timestamp);
       append_little(rows[0], each.partition);
       append_little(rows[0], each.next);
       append_little(rows[0], each.log_start);
       append_little<int64_t>(rows[0], 1000);
       append_little(rows[0], each.newest_segment);
+      append_little(rows[0], each.bytes);
+      append_little(rows[0], max_timestamp);
+      append_little(rows[0], static_cast<uint32_t>(here.empty() ? 0 : here.begin() - places.begin()));
+      append_little(rows[0], static_cast<uint32_t>(here.size()));
       append_little<int32_t>(rows[0], 0);
       append_little(rows[0], each.deleted);
     }
@@ -74,22 +84,23 @@ struct ImageFooter {
         rows[1].resize(rows[1].size() + 6);
       }
     }
-    append_batches(rows[2]);
+    append_batches(places, rows[2]);
+    const Bytes of_partitions = keys_of(rows[0], 72, {}), of_batches = keys_of(rows[2], 48, places);
+    rows[3] = of_partitions;
+    rows[3].insert(rows[3].end(), of_batches.begin(), of_batches.end());
 
-    constexpr size_t row_bytes[] = {48, 184, 48};
-    const size_t keys = (rows[2].size() / 48 + (block_bytes - 32) / 48 - 1) / ((block_bytes - 32) / 48);
-    head_bytes = 112 + 16 * keys;
+    constexpr size_t row_bytes[] = {72, 184, 48, 24};
+    head_bytes = 136;
     const uint64_t block = segment.parameters().block;
-    uint64_t at = position + (head_bytes + block - 1) / block * block;
-    Bytes sections, key_table;
+    uint64_t at = position + block;
+    Bytes sections;
     blocks.clear();
-    for (uint8_t section = 0; section < 3; ++section) {
+    for (uint8_t section = 0; section < 4; ++section) {
       append_little(sections, at);
       append_little(sections, static_cast<uint64_t>(rows[section].size() / row_bytes[section]));
-      const size_t whole = (block_bytes - 32) / row_bytes[section] * row_bytes[section];
+      const size_t whole = rows_per_block(row_bytes[section]) * row_bytes[section];
       for (size_t from = 0; from < rows[section].size(); from += whole) {
         const size_t here = std::min(whole, rows[section].size() - from);
-        if (section == 2) key_table.insert(key_table.end(), &rows[2][from], &rows[2][from] + 16);
         Bytes made;
         append_text(made, "PNSTKFBL");
         append_little<uint32_t>(made, 0);
@@ -100,7 +111,7 @@ struct ImageFooter {
         made.insert(made.end(), &rows[section][from], &rows[section][from] + here);
         seal_header(made);
         std::memcpy(segment.file().data() + at, made.data(), made.size());
-        blocks.push_back({at, made.size()});
+        blocks.push_back({at, made.size(), section});
         at += here == whole ? block_bytes : (made.size() + block - 1) / block * block;
       }
     }
@@ -116,8 +127,8 @@ struct ImageFooter {
     append_little(head, position);
     append_little(head, last_sequence != 0 ? last_sequence : segment.sequence);
     append_little(head, segment.hash);
+    append_little<int64_t>(head, 1000);
     head.insert(head.end(), sections.begin(), sections.end());
-    head.insert(head.end(), key_table.begin(), key_table.end());
     seal_header(head);
     std::memcpy(segment.file().data() + position, head.data(), head.size());
   }
@@ -127,7 +138,7 @@ struct ImageFooter {
   std::map<uint64_t, ImagePartition> partitions;
   std::vector<ImageProducer> producers;
   uint64_t block_bytes = 512;
-  uint32_t version = 1;
+  uint32_t version = 2;
   uint64_t last_sequence = 0;  // 0: the segment's
   // Once written:
   uint64_t head_bytes = 0;
@@ -135,16 +146,36 @@ struct ImageFooter {
   struct Block {
     uint64_t position;
     uint64_t bytes;
+    uint8_t section = 0;
   };
   std::vector<Block> blocks;
 
  private:
-  void append_batches(Bytes& rows) {
-    struct Place {
-      ImageEntry entry;
-      uint64_t commit;
-      uint32_t first_position, ordinal;
-    };
+  struct Place {
+    ImageEntry entry;
+    uint64_t commit;
+    uint32_t first_position, ordinal;
+  };
+  size_t rows_per_block(size_t row_bytes) const { return (block_bytes - 32) / row_bytes; }
+
+  // Of the first row in each block.
+  Bytes keys_of(const Bytes& rows, size_t row_bytes, const std::vector<Place>& places) const {
+    Bytes keys;
+    int64_t before = -1;
+    for (size_t i = 0; i < rows.size() / row_bytes; ++i) {
+      if (places.empty() || i == 0 || places[i].entry.partition != places[i - 1].entry.partition) before = -1;
+      if (i % rows_per_block(row_bytes) == 0) {
+        append_little(keys, take_little<uint64_t>(std::span<const std::byte>(rows), i * row_bytes));
+        append_little<int64_t>(keys, places.empty() ? 0 : places[i].entry.base_offset);
+        append_little(keys, before);
+      }
+      if (!places.empty()) before = std::max(before, places[i].entry.max_timestamp);
+    }
+    return keys;
+  }
+
+  // By partition, and within a partition in the order of the log.
+  std::vector<Place> sorted_places() const {
     std::vector<Place> places;
     for (const ImageCommit& commit : segment.commits) {
       uint64_t entry_at = commit.position + 80;
@@ -159,6 +190,10 @@ struct ImageFooter {
     }
     std::ranges::sort(
         places, {}, [](const Place& place) { return std::tuple(place.entry.partition, place.commit, place.ordinal); });
+    return places;
+  }
+
+  static void append_batches(const std::vector<Place>& places, Bytes& rows) {
     for (const Place& place : places) {
       append_little(rows, place.entry.partition);
       append_little(rows, place.entry.base_offset);

@@ -138,15 +138,14 @@ TEST(LogIndex, DroppedPartitionsAreUnreachable) {
 TEST(LogIndex, StretchesAreWhatASegmentHasOfAPartition) {
   LogIndex index(16, 1, 4);
   EXPECT_FALSE(index.oldest_stretch(a, Offset(0)));
-  EXPECT_EQ(index.bytes_up_to_end(a), 0u);
   index.begin_segment(SegmentNumber(1));
-  index.append(batch(a, 0, 2, 300));
-  index.append(batch(b, 0, 1, 900));
-  index.append(batch(a, 2, 2, 200));
+  index.append(batch(a, 0, 2, 300), 100);
+  index.append(batch(b, 0, 1, 900), 100);
+  index.append(batch(a, 2, 2, 200), 200);
   index.begin_segment(SegmentNumber(2));
-  index.append(batch(b, 1, 1, 1000));
+  index.append(batch(b, 1, 1, 1000), 200);
   index.begin_segment(SegmentNumber(4));
-  index.append(batch(a, 4, 1, 400));
+  index.append(batch(a, 4, 1, 400), 300);
   const auto expect = [&](int64_t from, uint64_t segment, int64_t end, Milliseconds time, uint64_t bytes) {
     const auto stretch = index.oldest_stretch(a, Offset(from));
     ASSERT_TRUE(stretch) << from;
@@ -159,13 +158,52 @@ TEST(LogIndex, StretchesAreWhatASegmentHasOfAPartition) {
   expect(3, 1, 4, 300, 200);
   expect(4, 4, 5, 400, 300);
   EXPECT_FALSE(index.oldest_stretch(a, Offset(5)));
-  EXPECT_EQ(index.bytes_up_to_end(a), 300u);
   index.remove_segment(SegmentNumber(1));
   expect(0, 4, 5, 400, 300);
-  index.append(batch(a, 5, 1, 100));
+  index.append(batch(a, 5, 1, 100), 400);
   expect(0, 4, 6, 400, 400);
   index.truncate(SegmentNumber(2), FilePosition(1 << 20));
   EXPECT_FALSE(index.oldest_stretch(a, Offset(0)));
+}
+
+TEST(LogIndex, ASegmentLeavesInSlices) {
+  LogIndex index(16, 1, 4);
+  for (uint64_t number = 1; number <= 3; ++number) {
+    index.begin_segment(SegmentNumber(number));
+    for (uint64_t p = 1; p <= 10; ++p) index.append(batch(PartitionNumber(p), static_cast<int64_t>(number), 1, 0));
+  }
+  int slices = 1;
+  for (; !index.remove_some(SegmentNumber(2), 3); ++slices) {
+    index.append(batch(PartitionNumber(20 + static_cast<uint64_t>(slices)), 0, 1, 0));
+    EXPECT_EQ(base_of(index.find(PartitionNumber(5), Offset(0), everything)), 1) << "never what is around it";
+    EXPECT_EQ(base_of(index.find(PartitionNumber(5), Offset(3), everything)), 3);
+  }
+  EXPECT_EQ(slices, 4);
+  EXPECT_FALSE(index.has_segment(SegmentNumber(2)));
+  for (uint64_t p = 1; p <= 10; ++p) {
+    EXPECT_EQ(base_of(index.find(PartitionNumber(p), Offset(0), everything)), 1);
+    EXPECT_EQ(base_of(index.find(PartitionNumber(p), Offset(2), everything)), 3);
+  }
+}
+
+TEST(LogIndex, AWalkIsSortedInSlicesAndGoesTwice) {
+  LogIndex index(64, 1, 4);
+  index.begin_segment(SegmentNumber(1));
+  for (const uint64_t p : {9, 3, 7, 3, 1, 9, 9}) {
+    index.append(batch(PartitionNumber(p), static_cast<int64_t>(index.entry_count()), 1, static_cast<int64_t>(p)));
+  }
+  LogIndex::Walk walk;
+  index.begin_walk(SegmentNumber(1), walk);
+  int slices = 1;
+  while (!index.sort(walk, 2)) ++slices;
+  EXPECT_EQ(slices, 4) << "four strands in, four out";
+  std::vector<std::pair<uint64_t, uint32_t>> shares;
+  while (const auto share = index.next_share(walk)) shares.push_back({share->partition.value, share->batches});
+  EXPECT_EQ(shares, (std::vector<std::pair<uint64_t, uint32_t>>{{1, 1}, {3, 2}, {7, 1}, {9, 3}}));
+  index.rewind(walk);
+  std::vector<int64_t> offsets;
+  while (const auto entry = index.next(walk)) offsets.push_back(entry->base_offset.value);
+  EXPECT_EQ(offsets, (std::vector<int64_t>{4, 1, 3, 2, 0, 5, 6}));
 }
 
 TEST(LogIndex, CarriedBatchesFillTheHoleTheyLeft) {

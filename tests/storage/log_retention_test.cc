@@ -88,7 +88,7 @@ class LogRetention : public ::testing::Test {
     const PartitionState& state = *log().partition(slot);
     ASSERT_EQ(state.durable, Offset(static_cast<int64_t>(batches_[slot.value].size())));
     for (Offset at = state.log_start; at < state.durable; at = std::max(at + 1, state.log_start)) {
-      const auto found = log().find(slot, at);
+      const auto found = world_->find(slot, at);
       ASSERT_TRUE(found && found->base_offset == at) << at.value;
       const auto bytes = world_->fetch(slot, *found);
       if (state.log_start > at) continue;  // expired meanwhile
@@ -202,13 +202,13 @@ TEST_F(LogRetention, ALogStartCountsWhenItIsDurable) {
   EXPECT_GT(deleted.commit, log().durable_commit());
   EXPECT_EQ(log().delete_records(p0, Offset(2)).commit, deleted.commit);
   EXPECT_EQ(log().partition(p0)->log_start, Offset(0));
-  EXPECT_TRUE(log().find(p0, Offset(0)));
+  EXPECT_TRUE(world_->find(p0, Offset(0)));
   restart();  // nothing was sent
   EXPECT_EQ(log().partition(p0)->log_start, Offset(0));
   const Deleted again = log().delete_records(p0, Offset(3));
   ASSERT_TRUE(world_->run([&] { return log().durable_commit() >= again.commit; }));
   EXPECT_EQ(log().partition(p0)->log_start, Offset(3));
-  EXPECT_EQ(log().find(p0, Offset(0))->base_offset, Offset(3));
+  EXPECT_EQ(world_->find(p0, Offset(0))->base_offset, Offset(3));
   EXPECT_EQ(log().delete_records(p0, Offset(3)).commit, CommitSequence{});
   restart();
   EXPECT_EQ(log().partition(p0)->log_start, Offset(3));

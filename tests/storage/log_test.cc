@@ -91,7 +91,7 @@ class LogTest : public ::testing::Test {
   }
   void expect_all(PartitionSlot slot = p0) {
     for (size_t i = 0; i < batches_[slot.value].size(); ++i) {
-      const auto found = world_->log.find(slot, Offset(static_cast<int64_t>(i)));
+      const auto found = world_->find(slot, Offset(static_cast<int64_t>(i)));
       ASSERT_TRUE(found) << i;
       const auto bytes = world_->fetch(slot, *found);
       ASSERT_TRUE(bytes && *bytes == batches_[slot.value][i]) << i;
@@ -120,7 +120,7 @@ TEST_F(LogTest, AppendedIsNotDurableUntilWritten) {
   ASSERT_TRUE(appended);
   EXPECT_EQ(world.log.partition(p0)->appended, Offset(1));
   EXPECT_EQ(world.log.partition(p0)->durable, Offset(0));
-  EXPECT_FALSE(world.log.find(p0, Offset(0)));
+  EXPECT_FALSE(world.find(p0, Offset(0)));
   ASSERT_TRUE(world.run([&] { return world.log.durable_commit() >= appended->commit; }));
   EXPECT_EQ(world.log.partition(p0)->durable, Offset(1));
   ASSERT_EQ(world.log.advanced().size(), 1u);
@@ -306,6 +306,7 @@ TEST_F(LogTest, SealedSegmentsGetFooters) {
   start();
   for (int i = 0; i < 100; ++i) append_durably(i % 5 == 0 ? 30'000 : 700, i % 3 == 0 ? p1 : p0);
   EXPECT_GT(world_->log.statistics().footers, 0u);
+  ASSERT_TRUE(world_->run([&] { return world_->log.drained(); }));
   restart();
   append_durably(300);  // what was the newest segment gets one too
   ASSERT_TRUE(world_->run([&] { return world_->log.statistics().footers > 0 && world_->log.drained(); }));
@@ -491,9 +492,9 @@ TEST_F(LogTest, DamageIsToldAndNeighboursAreNot) {
   const auto at = std::search(file.begin(), file.end(), batches_[0][1].begin() + 100, batches_[0][1].end());
   ASSERT_NE(at, file.end());
   *at ^= std::byte{1};
-  EXPECT_TRUE(world.fetch(p0, *world.log.find(p0, Offset(0))));
-  EXPECT_FALSE(world.fetch(p0, *world.log.find(p0, Offset(1))));
-  EXPECT_TRUE(world.fetch(p0, *world.log.find(p0, Offset(2))));
+  EXPECT_TRUE(world.fetch(p0, *world.find(p0, Offset(0))));
+  EXPECT_FALSE(world.fetch(p0, *world.find(p0, Offset(1))));
+  EXPECT_TRUE(world.fetch(p0, *world.find(p0, Offset(2))));
   stop();
 }
 
@@ -513,7 +514,7 @@ TEST_F(LogTest, CancelledReadsLetGo) {
   LogWorld& world = start();
   append_durably(20'000);
   PieceList pieces;
-  const auto batch = world.log.find(p0, Offset(0));
+  const auto batch = world.find(p0, Offset(0));
   for (const bool in_flight : {false, true}) {
     EXPECT_EQ(world.log.fetch(p0, *batch, 5, world.memory.pool, pieces), Log::FetchVerdict::reading);
     if (in_flight) world.send();
@@ -531,7 +532,7 @@ TEST_F(LogTest, ABatchIsReadOnceForAllWhoWaitForIt) {
   append_durably(20'000);
   PieceList pieces;
   const auto fetch = [&](uint64_t token) {
-    return world.log.fetch(p0, *world.log.find(p0, Offset(0)), token, world.memory.pool, pieces);
+    return world.log.fetch(p0, *world.find(p0, Offset(0)), token, world.memory.pool, pieces);
   };
   EXPECT_EQ(fetch(1), Log::FetchVerdict::reading);
   EXPECT_EQ(fetch(2), Log::FetchVerdict::reading);
@@ -558,7 +559,7 @@ TEST_F(LogTest, OneOfThoseWhoWaitForABatchMayLeave) {
   append_durably(20'000);
   PieceList pieces;
   const auto fetch = [&](uint64_t token) {
-    return world.log.fetch(p0, *world.log.find(p0, Offset(0)), token, world.memory.pool, pieces);
+    return world.log.fetch(p0, *world.find(p0, Offset(0)), token, world.memory.pool, pieces);
   };
   enum class When : uint8_t { waiting, in_flight, finished };
   for (const When when : {When::waiting, When::in_flight, When::finished}) {
@@ -596,7 +597,7 @@ TEST_F(LogTest, WhoAsksForAnotherBatchLetsGoOfTheOneBefore) {
   for (int i = 0; i < 2; ++i) append_durably(20'000);
   PieceList pieces;
   const auto fetch = [&](int64_t offset, uint64_t token) {
-    return world.log.fetch(p0, *world.log.find(p0, Offset(offset)), token, world.memory.pool, pieces);
+    return world.log.fetch(p0, *world.find(p0, Offset(offset)), token, world.memory.pool, pieces);
   };
   EXPECT_EQ(fetch(0, 1), Log::FetchVerdict::reading);
   ASSERT_TRUE(world.run([&] { return world.log.reads_done().size() == 1; }));
@@ -615,7 +616,7 @@ TEST_F(LogTest, AReadErrorIsToldToAllWhoWaitAndTheNextReadsAgain) {
   append_durably(20'000);
   PieceList pieces;
   const auto fetch = [&](uint64_t token) {
-    return world.log.fetch(p0, *world.log.find(p0, Offset(0)), token, world.memory.pool, pieces);
+    return world.log.fetch(p0, *world.find(p0, Offset(0)), token, world.memory.pool, pieces);
   };
   world.drive.fail_next(DriveOp::read, 1);
   for (const uint64_t token : {1, 2}) EXPECT_EQ(fetch(token), Log::FetchVerdict::reading);
@@ -633,7 +634,7 @@ TEST_F(LogTest, MoreThanMayWaitForReadsComeAgain) {
   append_durably(20'000);
   PieceList pieces;
   const auto fetch = [&](uint64_t token) {
-    return world.log.fetch(p0, *world.log.find(p0, Offset(0)), token, world.memory.pool, pieces);
+    return world.log.fetch(p0, *world.find(p0, Offset(0)), token, world.memory.pool, pieces);
   };
   for (uint64_t token = 0; token < limits::read_wants_max; ++token) {
     ASSERT_EQ(fetch(token), Log::FetchVerdict::reading);
@@ -657,7 +658,7 @@ TEST_F(LogTest, ReadBudgetMakesOthersWait) {
   PieceList pieces;
   int reading = 0;
   for (uint64_t token = 0; token < 4; ++token) {
-    const auto batch = world.log.find(p0, Offset(static_cast<int64_t>(token)));
+    const auto batch = world.find(p0, Offset(static_cast<int64_t>(token)));
     const auto verdict = world.log.fetch(p0, *batch, token, world.memory.pool, pieces);
     reading += verdict == Log::FetchVerdict::reading;
     EXPECT_TRUE(verdict == Log::FetchVerdict::reading || verdict == Log::FetchVerdict::busy);
@@ -677,7 +678,7 @@ TEST_F(LogTest, AReadBeginsWhenItsWholeBatchFits) {
   for (int i = 0; i < 3; ++i) append_durably(400'000, p0, Arrival::aligned);
   PieceList pieces;
   const auto fetch = [&](uint64_t token) {
-    const auto batch = world.log.find(p0, Offset(static_cast<int64_t>(token)));
+    const auto batch = world.find(p0, Offset(static_cast<int64_t>(token)));
     return world.log.fetch(p0, *batch, token, world.memory.pool, pieces);
   };
   EXPECT_EQ(fetch(0), Log::FetchVerdict::reading);
@@ -703,7 +704,7 @@ TEST_F(LogTest, ABatchThatAnotherTakesStaysForWhoHadItRead) {
   for (int i = 0; i < 2; ++i) append_durably(25'000);
   PieceList pieces;
   const auto fetch = [&](int64_t offset, uint64_t token) {
-    return world.log.fetch(p0, *world.log.find(p0, Offset(offset)), token, world.memory.pool, pieces);
+    return world.log.fetch(p0, *world.find(p0, Offset(offset)), token, world.memory.pool, pieces);
   };
   EXPECT_EQ(fetch(0, 7), Log::FetchVerdict::reading);
   ASSERT_TRUE(world.run([&] { return world.log.reads_done().size() == 1; }));
@@ -722,10 +723,10 @@ TEST_F(LogTest, ABatchThatAnotherTakesStaysForWhoHadItRead) {
 TEST_F(LogTest, FindsByTime) {
   start();
   for (int i = 0; i < 5; ++i) append_durably(300, p0, Arrival::together, 1000 + 100 * i);
-  EXPECT_EQ(world_->log.find_time(p0, 1150)->base_offset, Offset(2));
-  EXPECT_EQ(world_->log.find_time(p0, 0)->base_offset, Offset(0));
-  EXPECT_FALSE(world_->log.find_time(p0, 2000));
-  EXPECT_EQ(world_->log.find_max_timestamp(p0)->base_offset, Offset(4));
+  EXPECT_EQ(world_->find_time(p0, 1150)->base_offset, Offset(2));
+  EXPECT_EQ(world_->find_time(p0, 0)->base_offset, Offset(0));
+  EXPECT_FALSE(world_->find_time(p0, 2000));
+  EXPECT_EQ(world_->find_max_timestamp(p0)->base_offset, Offset(4));
   stop();
 }
 
@@ -738,11 +739,11 @@ TEST_F(LogTest, DeletedPartitionIsGoneAndStaysGone) {
   append(300);
   world.log.delete_partition(p0);
   EXPECT_EQ(world.log.partition(p0), nullptr);
-  EXPECT_FALSE(world.log.find(p0, Offset(0)));
+  EXPECT_FALSE(world.find(p0, Offset(0)));
   ASSERT_TRUE(world.run([&] { return world.log.drained(); }));
   expect_all(p1);
   restart();
-  EXPECT_FALSE(world_->log.find(p0, Offset(0)));
+  EXPECT_FALSE(world_->find(p0, Offset(0)));
   expect_all(p1);
   stop();
 }
@@ -773,7 +774,7 @@ TEST_F(LogTest, DamagedLogIsReadOnlyAndWritesNothing) {
   EXPECT_NE(world_->log.recovery_report(), "");
   EXPECT_EQ(world_->log.next_request(world_->now), nullptr);
   EXPECT_FALSE(append(100));
-  EXPECT_TRUE(world_->fetch(p0, *world_->log.find(p0, Offset(0))));
+  EXPECT_TRUE(world_->fetch(p0, *world_->find(p0, Offset(0))));
   stop();
 }
 

@@ -214,6 +214,32 @@ class LogWorld {
     return appended;
   }
 
+  // Look-ups, however long the drive takes.
+  std::optional<StoredBatch> find(PartitionSlot slot, Offset offset) {
+    return wait([&](uint64_t token, StoredBatch& batch) { return log.find(slot, offset, token, batch); });
+  }
+  std::optional<StoredBatch> find_time(PartitionSlot slot, Milliseconds time) {
+    return wait([&](uint64_t token, StoredBatch& batch) { return log.find_time(slot, time, token, batch); });
+  }
+  std::optional<StoredBatch> find_max_timestamp(PartitionSlot slot) {
+    return wait([&](uint64_t token, StoredBatch& batch) { return log.find_max_timestamp(slot, token, batch); });
+  }
+  template <class Ask>
+  std::optional<StoredBatch> wait(Ask&& ask) {
+    constexpr uint64_t token = 78;
+    StoredBatch batch;
+    for (int steps = 0; steps < 100'000; ++steps) {
+      const Log::LookUp found = ask(token, batch);
+      damaged_look_ups += found == Log::LookUp::damaged ? 1 : 0;
+      if (found == Log::LookUp::found) return batch;
+      if (found == Log::LookUp::none || found == Log::LookUp::damaged) return std::nullopt;
+      step();
+      log.forget_reads_done();
+    }
+    check(false, "a look-up never came to an end");
+    return std::nullopt;
+  }
+
   // The bytes of a batch, however long the drive takes; nullopt: damaged.
   std::optional<Bytes> fetch(PartitionSlot slot, const StoredBatch& batch) {
     constexpr uint64_t token = 77;
@@ -238,6 +264,7 @@ class LogWorld {
   SimDrive drive;
   Log log;
   Nanoseconds now = 0;
+  uint64_t damaged_look_ups = 0;
   std::optional<Milliseconds> wall_start;  // set: retention goes on
 };
 

@@ -4,10 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "storage/recovery.h"
 #include "tests/storage/log_image.h"
+#include "tests/storage/sealed_lookup.h"
 
 namespace penstock::test {
 
@@ -17,9 +19,11 @@ struct Recovered {
   LogIndex index{256, 1, 16};
   ProducerTable producers{32};
   RecoveredLog log;
+  std::unique_ptr<SealedLookup> look_up;
 
   explicit Recovered(MemoryFiles& files, RecoveryOptions options = {.lane = 0, .block = 512}) {
     log = recover(files, options, index, producers);
+    look_up = std::make_unique<SealedLookup>(files, index, log, options.block);
   }
   bool has(Finding finding) const {
     return std::ranges::any_of(log.findings, [&](const Found& found) { return found.finding == finding; });
@@ -35,7 +39,9 @@ struct Recovered {
   // Base offsets that can be read, with their bytes checked against what was written.
   std::vector<int64_t> offsets(const MemoryFiles& files, uint64_t number = 1) const {
     std::vector<int64_t> result;
-    for (auto at = index.find(PartitionNumber(number), Offset(0), everything); at; at = index.next(*at, everything)) {
+    const PartitionNumber partition(number);
+    if (this->partition(number) != nullptr && this->partition(number)->deleted) return result;
+    for (auto at = look_up->find(partition, Offset(0)); at; at = look_up->find(partition, at->next_offset())) {
       result.push_back(at->base_offset.value);
       const auto segment = std::ranges::find(log.segments, at->segment, &RecoveredSegment::number);
       if (segment == log.segments.end()) {

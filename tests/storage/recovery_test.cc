@@ -231,16 +231,17 @@ std::vector<Row> rows() {
       {Finding::footer_damaged,
        [](MemoryFiles& files) {
          TwoWithFooter two(files);
-         two.one.flip(two.footer.blocks[1].position + 40);
+         two.one.flip(two.footer.blocks[0].position + 40);
        },
        6, upto(6)},
       {Finding::footer_unknown_version,
        [](MemoryFiles& files) {
          TwoWithFooter two(files);
-         two.footer.version = 2;
+         two.footer.version = 3;
          two.footer.write();
        },
        6, upto(6)},
+      {Finding::footer_other_block, [](MemoryFiles& files) { TwoWithFooter two(files); }, 6, upto(6)},
       {Finding::newest_empty,
        [](MemoryFiles& files) {
          Two two(files, 3, 0);  // a crash right after a start, and another one
@@ -317,7 +318,8 @@ TEST_P(RecoveryTable, Row) {
   const Row row = rows()[GetParam()];
   MemoryFiles files;
   row.build(files);
-  Recovered got(files, {.lane = 0, .block = 512, .use_footers = true});
+  const uint32_t block = row.finding == Finding::footer_other_block ? 4096 : 512;
+  Recovered got(files, {.lane = 0, .block = block, .use_footers = true});
   EXPECT_TRUE(got.has(row.finding)) << to_string(row.finding) << "\n" << got.log.report();
   EXPECT_EQ(got.last_sequence(), row.last_sequence) << got.log.report();
   EXPECT_EQ(got.offsets(files), row.readable) << got.log.report();

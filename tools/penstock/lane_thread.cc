@@ -79,6 +79,7 @@ std::expected<void, std::string> open_log(LaneSetup& setup, Devices<World>& devi
                 .spare_segments = setup.spare_segments,
                 .resident_bytes_max = setup.memory.resident_bytes,
                 .read_bytes_max = setup.memory.read_bytes,
+                .footer_cache_bytes = setup.memory.footer_cache_bytes,
                 .random_seed = setup.random_seed},
       devices.drive->units(),
       LogMemory{.arena = setup.arena->arena(), .buffers = &devices.buffers, .allocator = &devices.log_buffers},

@@ -25,6 +25,7 @@ MemoryPlan plan_memory(uint64_t arena_bytes, uint64_t receive_bytes, uint64_t re
   plan.small_buffer_count =
       std::min(small_buffers_max, static_cast<uint32_t>(std::bit_floor(plan.receive_bytes / 16 / arena_unit_bytes)));
   plan.read_bytes = std::min(read_bytes_max, plan.log_bytes / 4);
+  plan.footer_cache_bytes = plan.log_bytes / 8;
   // One largest request is kept for the oldest waiter while others go on, and by buffer it may take one unit at
   // either end and be rounded up.
   const uint64_t largest = round_down(plan.reservation_bytes() / 2, step) - 4 * arena_unit_bytes;

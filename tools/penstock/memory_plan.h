@@ -17,6 +17,7 @@ struct MemoryPlan {
   uint64_t log_bytes = 0;
   uint32_t small_buffer_count = 0;  // 4 KiB each, out of receive_bytes; a power of two
   uint64_t read_bytes = 0;          // out of log_bytes, for consumers of older records
+  uint64_t footer_cache_bytes = 0;  // likewise, to find them
   uint64_t request_bytes_max = 0;
 
   uint32_t receive_units() const { return units(receive_bytes + resident_bytes); }
