@@ -141,6 +141,10 @@ class Lane {
     metrics_.writes.set(log.writes);
     metrics_.flushes.set(log.flushes);
     metrics_.write_errors.set(log.write_errors);
+    metrics_.read_errors.set(log.read_errors);
+    metrics_.drive_error.set(log.drive_error);
+    metrics_.space_error.set(log.space_error);
+    metrics_.read_error.set(log.read_error);
     metrics_.read_bytes.set(log.read_bytes);
     metrics_.reads.set(log.reads);
     metrics_.resident_hits.set(log.resident_hits);
@@ -159,6 +163,7 @@ class Lane {
     metrics_.retention_moves.set(log.retention_moves);
     metrics_.inflight_bytes.set(log.inflight_bytes);
     metrics_.resident_bytes.set(log.resident_bytes);
+    metrics_.log_trouble.set(static_cast<uint64_t>(log_.trouble()));
     metrics_.log_state.set(static_cast<uint64_t>(log_.state()));
     if constexpr (requires { streams_.statistics().refused; })
       metrics_.connections_refused.set(streams_.statistics().refused);

@@ -55,7 +55,7 @@ struct NetworkMetrics {
 
 struct alignas(64) LaneMetrics {
   // the log (mirrors LogStatistics)
-  Counter payload_bytes, payload_bytes_copied, written_bytes, commits, writes, flushes, write_errors;
+  Counter payload_bytes, payload_bytes_copied, written_bytes, commits, writes, flushes, write_errors, read_errors;
   Counter read_bytes, reads, resident_hits, inflight_bytes, resident_bytes;
   Counter index_bytes, footer_cache_bytes, footer_cache_hits, footer_cache_misses, footer_read_bytes;
   Counter footer_blocks_damaged;
@@ -68,6 +68,8 @@ struct alignas(64) LaneMetrics {
   std::array<Counter, error_code_slots> errors;  // responses by error code, index code + 1
   LatencyHistogram produce_latency;              // request complete -> response handed to the stream
   Counter log_state;                             // LogState as a number
+  Counter log_trouble;                           // LogTrouble as a number
+  Counter drive_error, space_error, read_error;  // errno of the last, see LogStatistics
   Counter polls, idle_waits;
   NetworkMetrics network;
 };

@@ -168,6 +168,7 @@ void FooterWriter::completed(int64_t result) {
     sent();
   } else if (!again || ++retries_ > limits::write_retries_max) {
     ++statistics_->write_errors;
+    statistics_->drive_error = static_cast<uint64_t>(result < 0 ? -result : EIO);
     give_up();
   }
 }

@@ -96,6 +96,8 @@ Log::~Log() = default;
 
 LogState Log::state() const { return impl_->writer.state(); }
 
+LogTrouble Log::trouble() const { return impl_->writer.trouble(); }
+
 std::string Log::recovery_report() const { return impl_->report; }
 
 uint64_t Log::batch_bytes_max() const { return impl_->writer.batch_bytes_max(); }
@@ -160,7 +162,7 @@ bool Log::drained() const {
 
 void Log::release_all() {
   check(drained(), "log released before it was drained");
-  impl_->resident.shed(UINT64_MAX);
+  impl_->resident.shed_received(UINT64_MAX);
   impl_->reader.release_all();
   impl_->sealed.cache().release_all();
   impl_->footer.release_all();
@@ -169,8 +171,8 @@ void Log::release_all() {
 }
 
 void Log::shed_resident(uint64_t bytes) {
-  const uint64_t from_reads = impl_->reader.shed(bytes);
-  if (from_reads < bytes) impl_->resident.shed(bytes - from_reads);
+  if (bytes == UINT64_MAX) impl_->reader.shed(bytes);
+  impl_->resident.shed_received(bytes);
   impl_->statistics.resident_bytes = impl_->resident.bytes();
 }
 

@@ -51,6 +51,16 @@ enum class LogState : uint8_t {
   read_only,  // failed again, damaged, or full: appends are refused, reads go on
 };
 
+// Why a log is not as it should be, for the operator.
+enum class LogTrouble : uint8_t {
+  none,
+  no_space,         // the drive gives no further segment: refuses appends now, or soon
+  rewriting,        // a write or flush failed; what is not durable is written again on a fresh segment
+  write_failed,     // that failed too
+  found_unflushed,  // what was found at start cannot be flushed
+  damaged,          // recovery says so
+};
+
 enum class AppendVerdict : uint8_t {
   appended,
   busy,    // no room until the drive has finished something: try again after the next completion
@@ -83,6 +93,7 @@ struct SequenceCheck {
   SequenceVerdict verdict = SequenceVerdict::next;
   Offset base_offset{};
   CommitSequence commit{};
+  Milliseconds max_timestamp = -1;  // of a duplicate, where it is known
 };
 
 // What became of a request to delete the records of a partition below an offset.
@@ -99,8 +110,12 @@ struct LogStatistics {
   uint64_t writes = 0;                // write requests completed
   uint64_t flushes = 0;
   uint64_t write_errors = 0;
+  uint64_t drive_error = 0;  // errno of the last write or flush that failed
+  uint64_t space_error = 0;  // errno of the last slot that could not be prepared; 0: it could
   uint64_t read_bytes = 0;  // from the drive, for consumers
   uint64_t reads = 0;
+  uint64_t read_errors = 0;
+  uint64_t read_error = 0;   // errno of the last
   uint64_t resident_hits = 0;  // batches served from memory
   uint64_t segments = 0;          // of the log, now
   uint64_t segments_released = 0; // nothing in them was to be kept any more
@@ -156,6 +171,7 @@ class Log {
   ~Log();
 
   LogState state() const;
+  LogTrouble trouble() const;
   // The longest batch that stage() takes.
   uint64_t batch_bytes_max() const;
   std::string recovery_report() const;
@@ -222,11 +238,12 @@ class Log {
   // The batch with the partition's largest max_timestamp (ListOffsets -3).
   LookUp find_max_timestamp(PartitionSlot slot, uint64_t token, StoredBatch& batch);
 
-  enum class FetchVerdict : uint8_t { ready, reading, soon, busy, damaged };
+  enum class FetchVerdict : uint8_t { ready, reading, soon, busy, damaged, unreadable };
   // The bytes of a batch. ready: appended to `to` (whole batch, in order), one Holder::send reference per piece.
   // reading: the drive reads it, for all who ask, and reads_done() will say `token`; call again then. A token reads one
   // batch at a time. soon: no memory, but what is only kept in case it is asked for gives way: try in the next round.
   // busy: others hold it, try later. damaged: what the drive holds does not match its entry (CRC, length).
+  // unreadable: the drive cannot read it; who asks again has it read again.
   FetchVerdict fetch(PartitionSlot slot, const StoredBatch& batch, uint64_t token, PiecePool& pool, PieceList& to);
   // Tokens of reads and look-ups that may go on, since the last call.
   std::span<const uint64_t> reads_done();
@@ -234,8 +251,8 @@ class Log {
   // Whoever waited for this token is gone.
   void cancel_read(uint64_t token);
 
-  // Gives back what was read, then resident buffers, oldest first, until at least `bytes` (by buffer) came free or none
-  // is left.
+  // Lets go of resident commits, oldest first, until at least `bytes` (by buffer) of memory that was received into came
+  // free, or none is left. UINT64_MAX: also of what was read.
   void shed_resident(uint64_t bytes);
 
   // Nothing open, nothing in flight.

@@ -122,7 +122,7 @@ SequenceCheck ProducerTable::check(const BatchInfo& info) const {
     const Batch& batch = producer.at(number - 1);
     if (batch.epoch != newest.epoch) break;
     if (batch.base_sequence == info.base_sequence && batch.last_offset_delta == info.last_offset_delta) {
-      return {verdict_of(true, epoch, Place::remembered), Offset(batch.base_offset), batch.commit};
+      return {verdict_of(true, epoch, Place::remembered), Offset(batch.base_offset), batch.commit, batch.max_timestamp};
     }
     oldest = &batch;
     ++of_epoch;
@@ -150,7 +150,8 @@ void ProducerTable::appended(const BatchInfo& info, CommitSequence commit) {
                                            .commit = commit,
                                            .base_sequence = info.base_sequence,
                                            .last_offset_delta = info.last_offset_delta,
-                                           .epoch = info.producer_epoch};
+                                           .epoch = info.producer_epoch,
+                                           .max_timestamp = info.max_timestamp};
   ++producer.end;
   if (producer.end - producer.begin > history) ++producer.begin;
 }

@@ -53,6 +53,7 @@ class ProducerTable {
     int32_t base_sequence;
     int32_t last_offset_delta;
     int16_t epoch;
+    Milliseconds max_timestamp = -1;  // -1: not known, after a start from a footer
   };
   struct Remembered {
     PartitionNumber partition{};

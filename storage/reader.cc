@@ -25,7 +25,7 @@ bool same_batch(const IndexEntry& a, const IndexEntry& b) {
 }  // namespace
 
 struct LogReader::Read {
-  enum class State : uint8_t { idle, reading_header, reading_runs, ready, damaged } state = State::idle;
+  enum class State : uint8_t { idle, reading_header, reading_runs, ready, damaged, unreadable } state = State::idle;
   enum class Request : uint8_t { none, waiting, in_flight } request = Request::none;
   uint32_t wanters = 0;  // of `wants_`: have not come for it yet
   IndexEntry entry;
@@ -34,7 +34,10 @@ struct LogReader::Read {
   // What the first request takes, and what did not come with it, once that is known. Kept while idle.
   uint64_t header_bytes = 0, runs_bytes = 0;
 
-  // Bytes [from, to) of the commit, in buffers [first_buffer, ..) of this read.
+  // Bytes between the block that the commit begins in and the commit: where a drive with smaller blocks wrote it.
+  uint64_t lead = 0;
+
+  // Bytes [from, to) from that block on, in buffers [first_buffer, ..) of this read.
   struct Extent {
     uint64_t from = 0, to = 0;
     size_t first_buffer = 0;
@@ -71,6 +74,9 @@ Log::FetchVerdict LogReader::fetch(const IndexEntry& entry, SegmentSlot slot, ui
     case Read::State::damaged:
       stop_wanting(token);
       return Log::FetchVerdict::damaged;
+    case Read::State::unreadable:
+      stop_wanting(token);
+      return Log::FetchVerdict::unreadable;
     default:
       return want(*read, token) ? Log::FetchVerdict::reading : Log::FetchVerdict::busy;
   }
@@ -122,6 +128,7 @@ LogReader::Read* LogReader::start(const IndexEntry& entry, SegmentSlot slot) {
   read->state = Read::State::reading_header;
   read->entry = entry;
   read->slot = slot;
+  read->lead = entry.commit.value % units_.block;
   read->retries = 0;
   if (begin(*read)) return read;
   release(*read);
@@ -148,7 +155,8 @@ bool LogReader::begin(Read& read) {
   const uint64_t to = near ? batch_end : read.header_bytes;
   const uint64_t batch_bytes = round_up(read.entry.bytes, arena_unit_bytes) + arena_unit_bytes;  // at both edges
   const uint64_t later = near ? 0 : std::max(batch_bytes, read.runs_bytes);
-  if (!promise(read, round_up(to, arena_unit_bytes) + later) || !add_extent(read, 0, to, true)) return false;
+  if (!promise(read, round_up(read.lead + to, arena_unit_bytes) + later)) return false;
+  if (!add_extent(read, 0, to, true)) return false;
   read.extent = 0;
   read.arrived = 0;
   read.request = Read::Request::waiting;
@@ -157,8 +165,9 @@ bool LogReader::begin(Read& read) {
 }
 
 bool LogReader::add_extent(Read& read, uint64_t from, uint64_t to, bool contiguous) {
-  Read::Extent extent{
-      .from = round_down(from, units_.block), .to = round_up(to, units_.block), .first_buffer = read.buffers.size()};
+  Read::Extent extent{.from = round_down(read.lead + from, units_.block),
+                      .to = round_up(read.lead + to, units_.block),
+                      .first_buffer = read.buffers.size()};
   if (!take_buffers(read, extent.to - extent.from, contiguous)) return false;
   read.extents.push_back(extent);
   return true;
@@ -251,7 +260,7 @@ const DriveRequest* LogReader::next_request() {
   }
   request_ = DriveRequest{.op = DriveOp::read,
                           .slot = read.slot,
-                          .position = read.entry.commit + extent.from + read.arrived,
+                          .position = FilePosition(read.entry.commit.value - read.lead + extent.from + read.arrived),
                           .vectors = {read.vectors, count},
                           .tag = RequestTag{RequestKind::read, next_}.pack()};
   return &request_;
@@ -271,7 +280,8 @@ void LogReader::completed(uint32_t index, int64_t result) {
   if (read.wanters == 0) return release(read);  // cancelled meanwhile: nobody reads the buffers now
   const Read::Extent& extent = read.extents[read.extent];
   const uint64_t left = extent.to - extent.from - read.arrived;
-  if (result > static_cast<int64_t>(left)) return finish(read, false);
+  check(result <= static_cast<int64_t>(left), "the drive read more than was asked for", result,
+        static_cast<long long>(left));
   if (result > 0) {
     statistics_->read_bytes += static_cast<uint64_t>(result);
     ++statistics_->reads;
@@ -286,11 +296,11 @@ void LogReader::completed(uint32_t index, int64_t result) {
     return;
   }
   // Resumed at a whole block; what keeps coming back empty is an error like any other.
-  if (result < 0 && result != -EINTR && result != -EAGAIN) return finish(read, false);
+  if (result < 0 && result != -EINTR && result != -EAGAIN) return give_up(read, result);
   const uint64_t progress = result > 0 ? round_down(static_cast<uint64_t>(result), units_.block) : 0;
   read.arrived += progress;
   read.retries = progress > 0 ? 0 : read.retries + 1;
-  if (read.retries > limits::write_retries_max) return finish(read, false);
+  if (read.retries > limits::write_retries_max) return give_up(read, -EIO);
   read.request = Read::Request::waiting;
   ++waiting_;
 }
@@ -299,14 +309,14 @@ void LogReader::completed(uint32_t index, int64_t result) {
 
 // The header is checked before anything in it is believed; then the runs that did not come with it are read.
 void LogReader::header_arrived(Read& read) {
-  const auto& header = *reinterpret_cast<const disk::CommitHeader*>(memory_.arena.at(read.buffers[0]));
+  const auto& header = *reinterpret_cast<const disk::CommitHeader*>(memory_.arena.at(read.buffers[0]) + read.lead);
   const uint64_t header_bytes = header.header_bytes;
   if (header.magic != disk::commit_magic || header.version != disk::format_version ||
       header.position != read.entry.commit.value || header_bytes < sizeof header ||
       header_bytes > read.entry.first_position || read.entry.ordinal >= header.entry_count) {
     return finish(read, false);
   }
-  if (header_bytes > read.extents[0].to) {  // longer than guessed: once more, whole
+  if (read.lead + header_bytes > read.extents[0].to) {  // longer than guessed: once more, whole
     release_memory(read);
     read.header_bytes = header_bytes;
     if (!begin(read)) give_way(read);
@@ -324,7 +334,7 @@ void LogReader::header_arrived(Read& read) {
 
 // Finds the batch in its commit's header and checks that it is the one the index means.
 bool LogReader::find_entry(Read& read) {
-  const std::byte* at = memory_.arena.at(read.buffers[0]);
+  const std::byte* at = memory_.arena.at(read.buffers[0]) + read.lead;
   const std::byte* end = at + reinterpret_cast<const disk::CommitHeader*>(at)->header_bytes;
   at += sizeof(disk::CommitHeader);
   for (uint32_t ordinal = 0;; ++ordinal) {
@@ -354,7 +364,7 @@ bool LogReader::find_entry(Read& read) {
 bool LogReader::plan_extents(Read& read) {
   Read::Extent places[limits::read_extents_max];
   size_t count = 0;
-  const uint64_t here = read.extents[0].to;
+  const uint64_t here = read.extents[0].to - read.lead;
   for (const disk::Run& run : read.runs) {
     const uint64_t from = run.position, to = from + run.length;
     if (to <= here) continue;
@@ -416,7 +426,7 @@ bool LogReader::verify(Read& read) {
 template <class Visit>
 void LogReader::for_each_piece(const Read& read, Visit&& visit) const {
   for (const disk::Run& run : read.runs) {
-    const uint64_t from = run.position;
+    const uint64_t from = read.lead + run.position;
     uint64_t left = run.length;
     for (const Read::Extent& extent : read.extents.all()) {
       if (from < extent.from || from + left > extent.to) continue;
@@ -439,6 +449,13 @@ void LogReader::for_each_piece(const Read& read, Visit&& visit) const {
 
 void LogReader::finish(Read& read, bool whole) {
   read.state = whole ? Read::State::ready : Read::State::damaged;
+  tell(read);
+}
+
+void LogReader::give_up(Read& read, int64_t result) {
+  ++statistics_->read_errors;
+  statistics_->read_error = static_cast<uint64_t>(-result);
+  read.state = Read::State::unreadable;
   tell(read);
 }
 

@@ -84,6 +84,7 @@ class LogReader {
   void next_extent(Read& read);
   bool verify(Read& read);
   void finish(Read& read, bool whole);
+  void give_up(Read& read, int64_t result);
   void tell(const Read& read);
   void give_way(Read& read);
   template <class Visit>

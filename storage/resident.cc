@@ -71,12 +71,9 @@ void ResidentCommits::evict() {
   commits_.pop_front();
 }
 
-void ResidentCommits::shed(uint64_t bytes) {
-  const uint64_t goal = bytes_ - std::min(bytes, bytes_);
-  while (!commits_.empty() && bytes_ > goal) evict();
-  if (goal == 0) {
-    while (!commits_.empty()) evict();
-  }
+void ResidentCommits::shed_received(uint64_t bytes) {
+  const uint64_t received = bytes_ - own_bytes_, goal = received - std::min(bytes, received);
+  while (!commits_.empty() && (goal == 0 || bytes_ - own_bytes_ > goal)) evict();
 }
 
 void ResidentCommits::shed_own(uint64_t bytes) {

@@ -47,9 +47,9 @@ class ResidentCommits {
     }
   }
 
-  // Lets go of the oldest commits until `bytes` came free or none is left.
-  void shed(uint64_t bytes);
-  void shed_own(uint64_t bytes);  // of buffers that the log gave out itself
+  // Lets go of the oldest commits until `bytes` came free or none is left:
+  void shed_received(uint64_t bytes);  // of buffers that were received into
+  void shed_own(uint64_t bytes);       // of buffers that the log gave out itself
   uint64_t bytes() const { return bytes_; }          // of buffers held
   uint64_t own_bytes() const { return own_bytes_; }  // of these, of the log's
 

@@ -19,6 +19,7 @@ LogWriter::LogWriter(const LogConfig& config, const DriveUnits& units, const Log
       random_state_(config.random_seed ^ (uint64_t{config.lane} << 32) ^ (term_ * 0x9e3779b97f4a7c15)),
       index_entries_max_(limits::index_entries_max(config.segment_bytes)),
       mode_(read_only ? Mode::read_only : Mode::starting),
+      given_up_for_(read_only ? LogTrouble::damaged : LogTrouble::none),
       recover_until_(end.sequence),
       spares_(config.spare_segments),
       segments_(limits::commits_max(units) + 2),
@@ -69,8 +70,18 @@ LogState LogWriter::state() const {
   if (space_refused_ && !spares_.available(reserve_used_ ? SpareSlots::Need::rewrite : SpareSlots::Need::roll)) {
     return LogState::read_only;
   }
-  if (mode_ == Mode::starting) return LogState::starting;
+  if (mode_ == Mode::starting) {
+    // Nothing to go on in, but what was found can be read.
+    return stuck_at_start() && last_room() ? LogState::read_only : LogState::starting;
+  }
+  if (mode_ == Mode::writable && last_room()) return LogState::read_only;
   return failing_ || mode_ == Mode::recovering ? LogState::recovering : LogState::writable;
+}
+
+LogTrouble LogWriter::trouble() const {
+  if (mode_ == Mode::read_only) return given_up_for_;
+  if (failing_ || mode_ == Mode::recovering) return LogTrouble::rewriting;
+  return short_of_space() ? LogTrouble::no_space : LogTrouble::none;
 }
 
 const DriveRequest* LogWriter::next_request(Nanoseconds now) {
@@ -263,10 +274,11 @@ void LogWriter::completed(RequestTag tag, int64_t result, Nanoseconds now) {
     case RequestKind::prepare:
       spares_.prepared(result, now);
       if (result >= 0) ++statistics_->slots_prepared;
+      statistics_->space_error = result < 0 ? static_cast<uint64_t>(-result) : 0;
       // Rewriting needs a segment now: a drive that gives none has failed a second time.
       if (result < 0 && mode_ == Mode::recovering && segments_.back().sealed &&
           !spares_.available(SpareSlots::Need::rewrite)) {
-        fail();
+        fail(result);
       }
       break;
     case RequestKind::recycle:
@@ -300,7 +312,7 @@ void LogWriter::write_completed(Write& write, int64_t result) {
   --inflight_writes_;
   inflight_bytes_ -= write.whole;
   statistics_->inflight_bytes = inflight_bytes_;
-  if (!all) return fail();
+  if (!all) return fail(result);
   ++statistics_->writes;
   Record& of = record(write.sequence);
   of.written += write.whole;
@@ -313,8 +325,7 @@ void LogWriter::header_completed(int64_t result) {
   if (result > 0) statistics_->written_bytes += static_cast<uint64_t>(result);
   if (result != static_cast<int64_t>(units_.block)) {
     segment.header = Segment::Header::waiting;
-    if (result < 0 && !try_again(result)) fail();
-    if (result >= 0 && !try_again(-EAGAIN)) fail();
+    if (!try_again(result < 0 ? result : -EAGAIN)) fail(result);
     return;
   }
   retries_ = 0;
@@ -351,11 +362,14 @@ void LogWriter::flush_completed(int64_t result) {
     // A flush that failed says nothing of what it should have covered, and neither does the next one that succeeds.
     // What recovery found can't be rewritten from memory as later commits can: it is shown, and nothing follows it.
     first_flush_wanted_ = again;
-    if (!again) mode_ = Mode::read_only;
+    if (again) return;
+    note_error(result);
+    mode_ = Mode::read_only;
+    given_up_for_ = LogTrouble::found_unflushed;
     return;
   }
   prefix_.flush_interrupted();
-  if (!again) fail();
+  if (!again) fail(result);
 }
 
 // Until it succeeds the slot holds a segment, which recovery would find: it stays out of use, and nothing newer is
@@ -376,7 +390,7 @@ void LogWriter::recycle_completed(int64_t result, Nanoseconds now) {
   }
   recycling_->in_flight = false;
   if (result >= 0 || result == -EINTR || result == -EAGAIN) return;
-  ++statistics_->write_errors;
+  note_error(result);
   recycling_->not_before = now + limits::prepare_retry_ns;
 }
 
@@ -386,10 +400,10 @@ bool LogWriter::try_again(int64_t result) {
 }
 
 // Nothing is sent from here on; what waited to be resumed is done with.
-void LogWriter::fail() {
+void LogWriter::fail(int64_t result) {
   failing_ = true;
   retries_ = 0;
-  ++statistics_->write_errors;
+  note_error(result);
   for (const auto& write : writes_) {
     if (write->state != Write::State::to_resume) continue;
     write->state = Write::State::idle;
@@ -397,6 +411,12 @@ void LogWriter::fail() {
     inflight_bytes_ -= write->whole;
   }
   statistics_->inflight_bytes = inflight_bytes_;
+}
+
+// What stays short is an error like any other.
+void LogWriter::note_error(int64_t result) {
+  ++statistics_->write_errors;
+  statistics_->drive_error = static_cast<uint64_t>(result < 0 ? -result : EIO);
 }
 
 // ---- what is durable ----
@@ -467,6 +487,7 @@ void LogWriter::rewrite_on_fresh_segment() {
 
 void LogWriter::give_up() {
   mode_ = Mode::read_only;
+  given_up_for_ = LogTrouble::write_failed;
   prefix_.restart(taken_);
   for (CommitSequence sequence = taken_ + 1; sequence <= open_; sequence += 1) {
     Record& lost = record(sequence);

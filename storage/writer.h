@@ -56,6 +56,7 @@ class LogWriter {
   ~LogWriter();
 
   LogState state() const;
+  LogTrouble trouble() const;
 
   // ---- filling ----
   // False: no room now.
@@ -142,6 +143,8 @@ class LogWriter {
     CommitSequence predecessor_sequence{};
     uint64_t predecessor_hash = 0;
   };
+  // The reserve is in use, or was at the last crash: what room is left is for the notes that let segments go.
+  bool last_room() const { return spares_.drive_full() && !spares_.available(SpareSlots::Need::rewrite); }
   enum class Mode : uint8_t { starting, writable, recovering, read_only };
 
   // filling (writer_fill.cc)
@@ -167,7 +170,8 @@ class LogWriter {
   void recycle_completed(int64_t result, Nanoseconds now);
   bool try_again(int64_t result);
   CommitSequence counted() const;
-  void fail();
+  void fail(int64_t result);
+  void note_error(int64_t result);
   void rewrite_on_fresh_segment();
   void give_up();
   bool in_flight() const;
@@ -183,6 +187,7 @@ class LogWriter {
   uint64_t index_entries_max_ = 0;
 
   Mode mode_ = Mode::starting;
+  LogTrouble given_up_for_ = LogTrouble::none;  // in Mode::read_only
   bool failing_ = false;        // a write or flush failed, waiting for those in flight
   bool space_refused_ = false;  // the drive is full
   bool reserve_used_ = false;   // meanwhile notes have begun the segment that was kept back

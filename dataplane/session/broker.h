@@ -192,6 +192,7 @@ class Broker {
   bool offer(uint32_t index);
   void free_response(uint32_t response_index);
   void free_parts(uint32_t part_index);
+  bool cannot_serve(uint32_t index, const FetchPart& part, const char* why, kafka::ErrorCode error);
 
   bool live(const Connection& connection) const { return connection.state == ConnectionState::open; }
   // It has as many responses under way as it may: whole requests may lie behind, advance() goes on when one has left.

@@ -27,7 +27,7 @@ Search open_batch(Broker& broker, const RequestContext& context, PartitionSlot s
   const auto verdict = broker.log().fetch(slot, batch, token, broker.pieces(), bytes);
   if (verdict == Log::FetchVerdict::reading) return Search::waiting;
   if (verdict == Log::FetchVerdict::soon || verdict == Log::FetchVerdict::busy) return Search::busy;
-  if (verdict == Log::FetchVerdict::damaged) {
+  if (verdict == Log::FetchVerdict::damaged || verdict == Log::FetchVerdict::unreadable) {
     row.error = static_cast<int16_t>(ErrorCode::KAFKA_STORAGE_ERROR);
     return Search::done;
   }

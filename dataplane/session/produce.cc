@@ -85,7 +85,11 @@ Attempt append(Broker& broker, const RequestContext& context, const Located& loc
       log.unstage();
       switch (sequence.verdict) {
         case SequenceVerdict::duplicate:
-          return {.base_offset = sequence.base_offset, .commit = sequence.commit};
+          // As Kafka, the time of the original, where it is still known. In other topics Kafka says it as well; clients
+          // then take it for the time of each record, so here they keep their own.
+          return {.base_offset = sequence.base_offset,
+                  .log_append_time = append_time ? sequence.max_timestamp : -1,
+                  .commit = sequence.commit};
         case SequenceVerdict::duplicate_old:
           return failed(ErrorCode::DUPLICATE_SEQUENCE_NUMBER);
         case SequenceVerdict::out_of_order:

@@ -210,7 +210,9 @@ bool Broker::stage_next(uint32_t index) {
       abort(index);
       return false;
     }
-    if (found == Log::LookUp::none || batch.base_offset > part.next || batch.length > part.bytes_left) {
+    // Damage may have left a hole, which the promise knew of; what was deleted is below the log start.
+    const bool deleted = found != Log::LookUp::none && batch.base_offset > part.next && part.next < state->log_start;
+    if (found == Log::LookUp::none || deleted || batch.length > part.bytes_left) {
       // Deleted under the consumer's feet: its bytes were promised, so only the connection can be given up.
       notice(state == nullptr || state->number != part.number
                  ? "a partition was deleted while it was being fetched: connection closed"
@@ -235,10 +237,9 @@ bool Broker::stage_next(uint32_t index) {
         list_pump(index);
         return false;
       case Log::FetchVerdict::damaged:
-        notice("a batch on the drive does not match its checksum: fetch refused, connection closed");
-        count_error(kafka::ErrorCode::CORRUPT_MESSAGE);
-        abort(index);
-        return false;
+        return cannot_serve(index, part, "does not match its checksum", kafka::ErrorCode::CORRUPT_MESSAGE);
+      case Log::FetchVerdict::unreadable:
+        return cannot_serve(index, part, "cannot be read from the drive", kafka::ErrorCode::KAFKA_STORAGE_ERROR);
     }
   }
   // All of it is staged.
@@ -248,6 +249,15 @@ bool Broker::stage_next(uint32_t index) {
   --connection.response_count;
   free_response(response_index);
   return true;
+}
+
+// Its bytes were promised, so only the connection can be given up. The error is counted as what it is.
+bool Broker::cannot_serve(uint32_t index, const FetchPart& part, const char* why, kafka::ErrorCode error) {
+  notice("partition number " + std::to_string(part.number.value) + ", offset " + std::to_string(part.next.value) +
+         ": the batch " + why + "; not served, connection closed");
+  count_error(error);
+  abort(index);
+  return false;
 }
 
 void Broker::free_response(uint32_t response_index) {

@@ -232,6 +232,24 @@ TEST_F(ProduceTest, ADuplicateIsAnsweredWhenTheOriginalIsDurable) {
   EXPECT_EQ(partition("t").appended.value, 1);
 }
 
+TEST_F(ProduceTest, ADuplicateIsAnsweredWithTheTimeOfTheOriginal) {
+  start({{"stamped", {0}, append_time()}, {"plain", {0}}});
+  Client& client = connect();
+  const auto time_of = [&](const char* topic) {
+    produce(client, {{topic, 0, sequenced_batch(7, 0, 0)}});
+    const auto answer = answer_of<ProduceResponse>(client, 9);
+    EXPECT_EQ(answer->topics[0].partitions[0].error_code, ErrorCode::NONE);
+    EXPECT_EQ(answer->topics[0].partitions[0].base_offset, 0);
+    return answer->topics[0].partitions[0].log_append_time_ms;
+  };
+  const Milliseconds stamped = time_of("stamped");
+  EXPECT_GT(stamped, 0);
+  EXPECT_EQ(time_of("plain"), -1);
+  run_for(50 * millisecond_ns);
+  EXPECT_EQ(time_of("stamped"), stamped);
+  EXPECT_EQ(time_of("plain"), -1);
+}
+
 // What happens to the commits under way does not concern it.
 TEST_F(ProduceTest, ADuplicateOfADurableBatchIsAnsweredWhileOthersWait) {
   start({{"t", {0}}});

@@ -361,8 +361,10 @@ TEST_F(LogRetention, AFullDriveStartsOnWhatWasLetGoBefore) {
   world_.emplace(arena_, config_, drive_config_, std::move(files));
   log().open_partition(p0, PartitionNumber(10), 0);
   log().open_partition(p1, PartitionNumber(11), 0);
-  EXPECT_FALSE(world_->run([&] { return log().state() != LogState::starting || world_->now > 3 * second_ns; }) &&
-               log().state() != LogState::starting);
+  ASSERT_TRUE(world_->run([&] { return log().state() != LogState::starting; }));
+  EXPECT_EQ(log().state(), LogState::read_only);
+  EXPECT_EQ(log().trouble(), LogTrouble::no_space);
+  expect_from_log_start(p0);  // reads go on
   log().catalog_known();
   ASSERT_TRUE(run([&] { return log().state() == LogState::writable; }));
   EXPECT_GE(statistics().segments_released, 1u);

@@ -467,6 +467,23 @@ TEST_F(LogTest, WriteErrorOnAFullDriveUsesTheReserve) {
 
 // ---- reading ----
 
+// The directory moved to a drive with larger blocks: commits begin within one of its blocks.
+TEST_F(LogTest, ReadsWhatASmallerBlockWrote) {
+  config_.resident_bytes_max = 0;
+  for (const uint32_t block : {512u, 4096u, 512u}) {
+    drive_config_.units.block = drive_config_.units.length_unit = block;
+    if (world_) {
+      restart();
+    } else {
+      start();
+    }
+    for (const size_t length : {300u, 700u, 5000u, 30'000u, 61u}) append_durably(length);
+    expect_all();
+  }
+  EXPECT_EQ(world_->log.state(), LogState::writable);
+  stop();
+}
+
 TEST_F(LogTest, ResidentFromMemoryOthersFromTheDrive) {
   config_.resident_bytes_max = 256 * KiB;
   LogWorld& world = start();
@@ -621,7 +638,8 @@ TEST_F(LogTest, AReadErrorIsToldToAllWhoWaitAndTheNextReadsAgain) {
   world.drive.fail_next(DriveOp::read, 1);
   for (const uint64_t token : {1, 2}) EXPECT_EQ(fetch(token), Log::FetchVerdict::reading);
   ASSERT_TRUE(world.run([&] { return world.log.reads_done().size() == 2; }));
-  for (const uint64_t token : {1, 2}) EXPECT_EQ(fetch(token), Log::FetchVerdict::damaged);
+  for (const uint64_t token : {1, 2}) EXPECT_EQ(fetch(token), Log::FetchVerdict::unreadable);
+  EXPECT_EQ(world.log.statistics().read_errors, 1u);
   EXPECT_EQ(world.memory.buffers.held(Holder::read), 0u);
   world.log.forget_reads_done();
   expect_all();
