@@ -21,6 +21,8 @@ std::string set_up_error(int error) {
   std::string line = std::string("cannot create an io_uring: ") + std::strerror(error);
   if (error == ENOSYS || error == EPERM) {
     line += "; the kernel or the container forbids it: see sysctl kernel.io_uring_disabled and the seccomp profile";
+  } else if (error == EINVAL) {
+    line += "; the kernel is too old, Linux 6.1 or newer is needed";
   }
   return line;
 }
@@ -32,8 +34,8 @@ std::string memlock_error(uint64_t bytes, int error) {
   if (error == ENOMEM || error == EPERM) {
     line += "; locked memory is limited to " +
             (limit.rlim_cur == RLIM_INFINITY ? std::string("nothing less") : std::to_string(limit.rlim_cur / KiB)) +
-            " KiB (ulimit -l): raise it (LimitMEMLOCK=infinity in the service file), grant CAP_IPC_LOCK, or run with "
-            "unregistered memory at the cost of some CPU";
+            " KiB (ulimit -l): raise it (LimitMEMLOCK=infinity in the service file), grant CAP_IPC_LOCK, or lower "
+            "memory.arena_bytes";
   }
   return line;
 }

@@ -34,10 +34,10 @@ struct DataDirectoryTest : testing::Test {
 
 TEST_F(DataDirectoryTest, IsCreatedOnceAndKeepsItsFormat) {
   {
-    const auto directory = DataDirectory::open(path, {.lane_count_at_creation = 3});
+    const auto directory = DataDirectory::open(path, {.lane_count_at_creation = 3, .id_at_creation = 9});
     ASSERT_TRUE(directory.has_value()) << directory.error();
     EXPECT_TRUE(directory->created());
-    EXPECT_EQ(directory->format(), (DirectoryFormat{1, 3, uint64_t{256} << 20}));
+    EXPECT_EQ(directory->format(), (DirectoryFormat{1, 3, uint64_t{256} << 20, 9}));
     EXPECT_EQ(directory->lane_path(7), path + "/lane-007");
   }
   const auto again = DataDirectory::open(path, {.lane_count_at_creation = 9});

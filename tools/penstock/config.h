@@ -20,6 +20,7 @@ struct Config {
   std::string data_directory;
   int64_t lanes = 0;
   std::vector<std::string> cores;
+  std::vector<std::string> drives;
   std::string poll;
 
   std::string network;

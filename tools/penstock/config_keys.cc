@@ -22,6 +22,11 @@ const ConfigKey keys[] = {
      "process may use), or a list such as [2, 3, \"8-11\"]. Lane 0 takes the first; with more lanes than cores several "
      "share one.",
      &Config::cores},
+    {"drives", ConfigType::list, "", 0, 0, "",
+     "Directories for the lanes' logs, one on each drive. A new lane's log goes to the drive on its core's NUMA node, "
+     "or with several of these in turn, and stays there; the data directory has a link to it. Empty: in the data "
+     "directory.",
+     &Config::drives},
     {"poll", ConfigType::choice, "wait", 0, 0, "wait busy",
      "What a lane does when there is nothing to do: \"wait\" sleeps until something happens, \"busy\" keeps looking, "
      "which takes the whole core and saves the time of waking up.",
@@ -117,9 +122,9 @@ const ConfigKey keys[] = {
      "the "
      "directory has; on creation 256 MiB.",
      &Config::segment_bytes},
-    {"spare_segments", ConfigType::integer, "2", 1, 64, "",
+    {"spare_segments", ConfigType::integer, "2", 2, 64, "",
      "How many segments each lane keeps written ahead of need, so that commits never wait for a new file. More are "
-     "written when half or fewer are left.",
+     "written when half or fewer are left. One of them is the reserve of a drive that is full.",
      &Config::spare_segments},
     {"io.writev_fixed", ConfigType::choice, "auto", 0, 0, "auto off",
      "Vectored writes from registered memory, where the kernel has them (6.15). \"off\" is for comparison.",

@@ -57,7 +57,7 @@ bool write_whole(int descriptor, const std::string& text) {
 
 std::string to_text(const DirectoryFormat& format) {
   return "penstock_format " + std::to_string(format.version) + "\nlanes " + std::to_string(format.lane_count) +
-         "\nsegment_bytes " + std::to_string(format.segment_bytes) + "\n";
+         "\nsegment_bytes " + std::to_string(format.segment_bytes) + "\nid " + std::to_string(format.id) + "\n";
 }
 
 std::expected<DirectoryFormat, std::string> parse_format(const std::string& text) {
@@ -80,7 +80,8 @@ std::expected<DirectoryFormat, std::string> parse_format(const std::string& text
     return std::unexpected("it has no sensible lanes or segment_bytes");
   return DirectoryFormat{.version = static_cast<uint32_t>(field("penstock_format")),
                          .lane_count = static_cast<uint32_t>(field("lanes")),
-                         .segment_bytes = field("segment_bytes")};
+                         .segment_bytes = field("segment_bytes"),
+                         .id = field("id")};
 }
 
 std::expected<DataDirectory, std::string> DataDirectory::open(const std::string& path, const Wish& wish) {
@@ -164,6 +165,7 @@ std::expected<void, std::string> DataDirectory::establish_format(const Wish& wis
                            "') and was not created by Penstock; give it a directory of its own");
   format_.lane_count = wish.lane_count != 0 ? wish.lane_count : wish.lane_count_at_creation;
   format_.segment_bytes = wish.segment_bytes != 0 ? wish.segment_bytes : wish.segment_bytes_at_creation;
+  format_.id = wish.id_at_creation;
   created_ = true;
   return write_format();
 }

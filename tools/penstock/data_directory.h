@@ -1,10 +1,10 @@
 // The node's data directory: who may use it, and what it was made for.
 //
 //   penstock.lock    held with flock while a node runs; its text is the holder's process id, for the message
-//   format           text: format version, lanes, segment bytes; written once, when the directory is created
+//   format           text: format version, lanes, segment bytes, a random number; written once, when it is created
 //   catalog.sqlite   topics and identity (drivers/sqlite)
 //   drive-units      what the drive trial found (drivers/uring)
-//   lane-000/ ...    each lane's log
+//   lane-000/ ...    each lane's log, or a link to it (lane_homes.h)
 //
 // A directory with other files in it and without `format` is not taken over.
 #pragma once
@@ -21,6 +21,7 @@ struct DirectoryFormat {
   uint32_t version = newest_version;
   uint32_t lane_count = 0;
   uint64_t segment_bytes = 0;
+  uint64_t id = 0;  // 0: created before there were any
   bool operator==(const DirectoryFormat&) const = default;
 };
 
@@ -34,6 +35,7 @@ class DataDirectory {
     uint64_t segment_bytes = 0;  // 0: likewise
     uint32_t lane_count_at_creation = 1;
     uint64_t segment_bytes_at_creation = uint64_t{256} << 20;
+    uint64_t id_at_creation = 0;  // random
   };
 
   // Creates what is missing, takes the lock, reads or writes `format`. The error is a sentence for the operator.

@@ -1,29 +1,37 @@
 // The node, in the order of its start:
 //
-//   limits, data directory, the network port if there is one, placement, catalog, drive units
+//   limits, data directory, the network port if there is one, placement, lanes' directories, catalog, drive units
 //   lanes build themselves, all at the same time (recovery), and report
 //   the control thread brings them the first view; admin HTTP says ready when all have applied it
 //   a signal: lanes drain and answer what is under way, and everything ends in the opposite order
 #include "tools/penstock/serve.h"
 
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
+#include <cstring>
 #include <ctime>
 #include <deque>
+#include <filesystem>
 #include <fstream>
+#include <map>
 #include <thread>
 
 #include "drivers/dpdk/eal.h"
 #include "drivers/dpdk/port.h"
 #include "drivers/sqlite/catalog_store.h"
+#include "drivers/uring/block_device.h"
 #include "drivers/uring/drive_units.h"
 #include "tools/penstock/admin_server.h"
 #include "tools/penstock/control_thread.h"
 #include "tools/penstock/data_directory.h"
+#include "tools/penstock/lane_homes.h"
 #include "tools/penstock/lane_thread.h"
+#include "tools/penstock/lane_watch.h"
 #include "tools/penstock/metrics_page.h"
 #include "tools/penstock/operator_log.h"
 #include "tools/penstock/placement.h"
@@ -84,14 +92,17 @@ class Node {
   Result<void> open_data_directory();
   Result<void> open_port();
   Result<void> place();
+  Result<void> claim_lanes();
   Result<void> open_catalog();
-  Result<void> measure_drive();
+  Result<void> measure_drives();
+  Result<void> place_frames();
   Result<void> start_lanes();
   Result<void> start_port();
   Result<void> start_admin();
   void set_up_lane(uint32_t lane, LaneSetup& setup);
   std::optional<std::string> not_ready() const;
   std::optional<PortCounts> port_counts();
+  void watch_lanes();
   int stop();
 
   const Config& config_;
@@ -99,7 +110,7 @@ class Node {
   Machine machine_;
   std::vector<LanePlace> places_;
   MemoryPlan memory_;
-  DriveUnits units_;
+  std::vector<DriveUnits> units_;  // by lane
   LineLimit control_lines_;
   std::optional<DataDirectory> directory_;
   std::unique_ptr<SqliteCatalogStore> store_;
@@ -107,6 +118,7 @@ class Node {
   std::deque<LaneMailboxes> mailboxes_;
   std::deque<LaneMetrics> metrics_;
   std::deque<LaneSetup> lanes_;
+  std::vector<LaneWatch> watches_;
   std::unique_ptr<ControlThread> control_;
   std::vector<std::thread> threads_;
   std::unique_ptr<AdminServer> admin_;
@@ -126,8 +138,9 @@ Result<void> Node::start() {
   if (auto done = start_admin(); !done) return done;
   if (auto done = open_port(); !done) return done;
   if (auto done = place(); !done) return done;
+  if (auto done = claim_lanes(); !done) return done;
   if (auto done = open_catalog(); !done) return done;
-  if (auto done = measure_drive(); !done) return done;
+  if (auto done = measure_drives(); !done) return done;
   return start_lanes();
 }
 
@@ -138,7 +151,8 @@ Result<void> Node::open_data_directory() {
   auto directory = DataDirectory::open(
       config_.data_directory, {.lane_count = static_cast<uint32_t>(config_.lanes),
                                .segment_bytes = static_cast<uint64_t>(config_.segment_bytes),
-                               .lane_count_at_creation = std::min(machine->core_count(), lane_count_created_max)});
+                               .lane_count_at_creation = std::min(machine->core_count(), lane_count_created_max),
+                               .id_at_creation = kernel_random()});
   if (!directory) return cannot_start(directory.error());
   directory_.emplace(std::move(*directory));
   spdlog::info("data directory {}{}: {} lanes, segments of {}", directory_->path(),
@@ -250,9 +264,7 @@ std::optional<std::string> Node::not_ready() const {
   if (stopping_) return "stopping";
   if (!view_applied_) return "starting";
   for (uint32_t lane = 0; lane < metrics_.size(); ++lane) {
-    const auto state = static_cast<LogState>(metrics_[lane].log_state.get());
-    if (state == LogState::starting) return "lane " + std::to_string(lane) + " prepares its first segment";
-    if (state == LogState::read_only) return "lane " + std::to_string(lane) + " is read-only";
+    if (const auto why = why_not_ready(health_of(metrics_[lane]))) return "lane " + std::to_string(lane) + " " + *why;
   }
   return std::nullopt;
 }
@@ -299,19 +311,72 @@ Result<void> Node::open_catalog() {
   return {};
 }
 
-Result<void> Node::measure_drive() {
-  auto found = find_drive_units(directory_->path(), {.cache_file = directory_->drive_units_path(),
-                                                     .measure = config_.io_measure != "off",
-                                                     .measure_again = config_.io_measure == "force"});
-  if (!found) return cannot_start(found.error());
-  units_ = found->units;
-  log_lines(found->report);
+// Before the catalog is made: a directory that has one has had its lanes.
+Result<void> Node::claim_lanes() {
+  std::vector<DrivePlace> drives;
+  for (const std::string& path : config_.drives) {
+    const auto device = BlockDevice::of(path);
+    drives.push_back({path, device ? numa_node_of_drive(device->name()) : std::nullopt});
+  }
+  const std::vector<size_t> chosen = drives.empty() ? std::vector<size_t>() : nearest_drives(places_, drives);
+  std::error_code error;
+  const bool in_use = std::filesystem::exists(directory_->catalog_path(), error);
+  for (uint32_t lane = 0; lane < lane_count(); ++lane) {
+    const LaneHome home{.path = directory_->lane_path(lane),
+                        .lane = lane,
+                        .directory_id = directory_->format().id,
+                        .in_use = in_use,
+                        .drive = drives.empty() ? "" : drives[chosen[lane]].path};
+    if (auto claimed = claim(home); !claimed) return cannot_start(claimed.error());
+    if (!std::filesystem::is_symlink(home.path, error)) continue;
+    const auto device = BlockDevice::of(home.path);
+    const auto node = device ? numa_node_of_drive(device->name()) : std::nullopt;
+    spdlog::info("lane {}: log at {}{}", lane, std::filesystem::read_symlink(home.path, error).string(),
+                 device ? fmt::format(", drive {}", device->name()) : "");
+    if (node && *node != places_[lane].numa_node)
+      spdlog::warn("lane {} is on node {}, its drive {} on node {}: every byte crosses between them", lane,
+                   places_[lane].numa_node, device->name(), *node);
+  }
+  return {};
+}
+
+// Each drive once.
+Result<void> Node::measure_drives() {
+  std::map<dev_t, DriveUnits> known;
+  for (uint32_t lane = 0; lane < lane_count(); ++lane) {
+    const std::string path = directory_->lane_path(lane);
+    struct stat of_lane{}, of_directory{};
+    if (stat(path.c_str(), &of_lane) != 0 || stat(directory_->path().c_str(), &of_directory) != 0)
+      return cannot_start("cannot open " + path + ": " + std::strerror(errno));
+    auto units = known.find(of_lane.st_dev);
+    if (units == known.end()) {
+      const bool elsewhere = of_lane.st_dev != of_directory.st_dev;
+      auto found = find_drive_units(
+          elsewhere ? path : directory_->path(),
+          {.cache_file = elsewhere ? path + "/drive-units" : directory_->drive_units_path(),
+           .measure = config_.io_measure != "off",
+           .measure_again = config_.io_measure == "force"});
+      if (!found) return cannot_start(found.error());
+      log_lines(found->report);
+      units = known.emplace(of_lane.st_dev, found->units).first;
+    }
+    units_.push_back(units->second);
+  }
+  return place_frames();
+}
+
+// On the seam where frames are long enough to be cut there, else where the drive takes an address. With several drives
+// where all of them do.
+Result<void> Node::place_frames() {
   if (port_) {
-    // On the seam where frames are long enough to be cut there, else where the drive takes an address.
+    uint32_t seam = 0, address_unit = 0;
+    for (const DriveUnits& each : units_) {
+      seam = std::max(seam, each.seam);
+      address_unit = std::max(address_unit, each.address_unit);
+    }
     constexpr uint32_t headers_max = 90;
-    const bool at_seam =
-        units_.seam > 0 && units_.seam <= arena_unit_bytes && config_.dpdk_mtu >= units_.seam + headers_max;
-    auto placed = port_->place(at_seam ? units_.seam : std::clamp(units_.address_unit, 64u, arena_unit_bytes),
+    const bool at_seam = seam > 0 && seam <= arena_unit_bytes && config_.dpdk_mtu >= seam + headers_max;
+    auto placed = port_->place(at_seam ? seam : std::clamp(address_unit, 64u, arena_unit_bytes),
                                memory_.receive_units() - FramePlan::header_units);
     if (!placed) return does_not_fit(placed.error());
   }
@@ -355,7 +420,7 @@ void Node::set_up_lane(uint32_t lane, LaneSetup& setup) {
   setup.huge_pages = huge_pages(config_.hugepages);
   setup.allow_writev_fixed = config_.io_writev_fixed == "auto";
   setup.busy_poll = config_.poll == "busy";
-  setup.units = units_;
+  setup.units = units_[lane];
   setup.segment_bytes = directory_->format().segment_bytes;
   setup.spare_segments = static_cast<uint32_t>(config_.spare_segments);
   setup.connections_max = static_cast<uint32_t>(config_.connections_max);
@@ -370,10 +435,23 @@ void Node::set_up_lane(uint32_t lane, LaneSetup& setup) {
   setup.wake_lane = [this](uint32_t other) { lanes_[other].ring->wake(); };
 }
 
+void Node::watch_lanes() {
+  watches_.resize(lane_count());
+  for (uint32_t lane = 0; lane < lane_count(); ++lane) {
+    for (const LaneWatch::Line& line : watches_[lane].look(health_of(metrics_[lane]), monotonic_now())) {
+      const auto level = line.weight == LaneWatch::Weight::error     ? spdlog::level::err
+                         : line.weight == LaneWatch::Weight::warning ? spdlog::level::warn
+                                                                     : spdlog::level::info;
+      spdlog::log(level, "lane {}: {}", lane, line.text);
+    }
+  }
+}
+
 int Node::run() {
-  constexpr int look_at_link_ms = 1000;
-  while (signals_.wait(port_ ? look_at_link_ms : -1) != StopSignals::Event::signal) {
+  constexpr int look_every_ms = 1000;
+  while (signals_.wait(look_every_ms) != StopSignals::Event::signal) {
     if (port_) port_->watch_link();
+    watch_lanes();
     if (!view_applied_ && control_->settled()) {
       view_applied_ = true;
       spdlog::info("Kafka clients are served on {} ports {} to {}",
