@@ -33,8 +33,8 @@ class Node:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         self.lanes = lanes
         self.binary = binary
-        self.port = free_ports(lanes)
-        self.admin_port = free_ports(1)
+        self.port = free_ports(lanes + 1)
+        self.admin_port = self.port + lanes
         self.settings = {"data_directory": str(self.home / "data"), "lanes": lanes, "port": self.port,
                          "admin_port": self.admin_port, "listen": "127.0.0.1", "memory.arena_bytes": 128 << 20,
                          "segment_bytes": 64 << 20} | settings
@@ -160,6 +160,8 @@ class KafkaPeer(Node):
 def toml(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml, value))}]"
     return str(value) if isinstance(value, int) else f'"{value}"'
 
 
