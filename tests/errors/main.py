@@ -7,9 +7,11 @@ import argparse
 import multiprocessing
 import sys
 import traceback
+from pathlib import Path
 
-from tests.errors import drives, limits, ring  # noqa: F401
+from tests.errors import drives, guest, limits, ring  # noqa: F401
 from tests.errors.site import cases
+from tests.wire.node import ROOT
 from tests.wire.tally import Skip, Tally
 
 AT_A_TIME = 3
@@ -18,8 +20,12 @@ AT_A_TIME = 3
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests/errors/run")
     parser.add_argument("--only", default="", help="cases whose name has this in it")
+    parser.add_argument("--machine", type=Path, help="the emulated machine instead; its image (tools/setup where machine)")
     options = parser.parse_args()
     tally = Tally()
+    if options.machine:
+        guest.check(tally, ROOT / "build", options.machine)
+        return tally.close()
     wanted = [number for number, (name, _) in enumerate(cases) if options.only in name]
     with multiprocessing.get_context("fork").Pool(AT_A_TIME, maxtasksperchild=1) as pool:
         for number, skipped, failure in pool.imap_unordered(run, wanted, chunksize=1):
