@@ -62,7 +62,10 @@ FooterCache::Verdict FooterCache::get(const SealedSegment& segment, disk::Footer
     return want(index, token) ? Verdict::reading : Verdict::busy;
   }
   stop_wanting(token, none);
-  if (block.state == State::damaged) return Verdict::damaged;
+  if (block.state == State::damaged) {  // when all have been told, the next one reads it again
+    if (block.wanters == 0) unname(index);
+    return Verdict::damaged;
+  }
   ++statistics_->footer_cache_hits;
   rows = {memory_.arena.at(block.buffer) + sizeof(disk::FooterBlock),
           size_t{segment.rows_in(section, number)} * footer_row_bytes[static_cast<size_t>(section)]};

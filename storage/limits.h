@@ -91,7 +91,7 @@ inline uint32_t footer_cache_blocks(const DriveUnits& units, uint64_t bytes) {
 // Of them, reads that the drive has at a time: enough to keep it busy, few enough that commits do not wait behind them.
 inline constexpr uint32_t footer_reads_max = 8;
 // Look-ups that wait for a block and have got somewhere; more of them begin anew each time.
-inline constexpr uint32_t footer_searches_max = 1024;
+inline constexpr uint32_t footer_searches_max = 256;
 
 // Of a segment, for its footer; a lane with so many partitions and producers that theirs would be longer goes without.
 inline constexpr uint64_t footer_bytes_max(uint64_t segment_bytes) { return segment_bytes / 4; }

@@ -251,6 +251,7 @@ void World::start_node(bool faults) {
       drive.short_one_in = random_.one_in(3) ? 20 : 0;
       drive.interrupted_one_in = random_.one_in(4) ? 30 : 0;
       drive.write_error_one_in = random_.one_in(6) ? random_.between(20, 200) : 0;
+      drive.read_error_one_in = random_.one_in(8) ? random_.between(20, 200) : 0;
       drive.flush_error_one_in = random_.one_in(8) ? random_.between(10, 50) : 0;
     }
     LogConfig log;

@@ -20,10 +20,12 @@ class SealedLookup {
   }
   ~SealedLookup() { sealed_.cache().release_all(); }
 
-  // The first batch with a record at or beyond `from`.
+  // The first batch with a record at or beyond `from`; nothing also when a block is damaged.
   std::optional<IndexEntry> find(PartitionNumber partition, Offset from) {
     const auto here = index_.find(partition, from, {from, Offset(INT64_MAX)});
+    const uint64_t damaged_before = damaged_;
     const auto there = ask([&](IndexEntry& entry) { return sealed_.find(partition, from, token, entry); });
+    if (damaged_ > damaged_before) return std::nullopt;
     return there && (!here || there->base_offset < here->base_offset) ? there : here;
   }
   template <class Ask>
