@@ -63,6 +63,7 @@ Log::Impl::Impl(const LogConfig& config, const DriveUnits& units, const LogMemor
 
 Log::Impl::Impl(const LogConfig& config, const DriveUnits& units, const LogMemory& log_memory, Recovered found)
     : memory(log_memory),
+      segment_bytes(config.segment_bytes),
       report(found.log.report()),
       partitions(config.partitions_max),
       advanced(config.partitions_max),

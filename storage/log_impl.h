@@ -116,6 +116,7 @@ struct Log::Impl {
   void remember_slot(SegmentNumber segment, SegmentSlot slot, bool anew, bool unknown_entries);
 
   LogMemory memory;
+  uint64_t segment_bytes = 0;
   LogStatistics statistics;
   std::string report;
   std::vector<RecoveredPartition> recovered;  // by number; of those that were opened, newest_segment is 0

@@ -121,7 +121,8 @@ Log::FetchVerdict Log::fetch(PartitionSlot slot, const StoredBatch& batch, uint6
     ++impl_->statistics.resident_hits;
     return FetchVerdict::ready;
   }
-  const FetchVerdict verdict = impl_->reader.fetch(*entry, segment->slot, token, pool, to);
+  const FilePosition file_end(segment->anew ? 0 : impl_->segment_bytes);
+  const FetchVerdict verdict = impl_->reader.fetch(*entry, segment->slot, file_end, token, pool, to);
   return verdict == FetchVerdict::busy && impl_->room_comes() ? FetchVerdict::soon : verdict;
 }
 

@@ -30,14 +30,13 @@ struct LogReader::Read {
   uint32_t wanters = 0;  // of `wants_`: have not come for it yet
   IndexEntry entry;
   SegmentSlot slot{};
+  FilePosition base{};  // of the block that the commit begins in, of the batch it was begun for
+  uint64_t window = 0;  // what may be taken with it, from its commit on
   uint32_t retries = 0;
   // What the first request takes, and what did not come with it, once that is known. Kept while idle.
   uint64_t header_bytes = 0, runs_bytes = 0;
 
-  // Bytes between the block that the commit begins in and the commit: where a drive with smaller blocks wrote it.
-  uint64_t lead = 0;
-
-  // Bytes [from, to) from that block on, in buffers [first_buffer, ..) of this read.
+  // Bytes [from, to) from `base` on, in buffers [first_buffer, ..) of this read.
   struct Extent {
     uint64_t from = 0, to = 0;
     size_t first_buffer = 0;
@@ -51,6 +50,9 @@ struct LogReader::Read {
   uint64_t bytes = 0;     // of buffers
   uint64_t promised = 0;  // bytes of the budget that are kept for buffers to come
   iovec vectors[limits::read_buffers_max];
+
+  // From there to the commit of the batch it is turned to now.
+  uint64_t lead() const { return entry.commit - base; }
 };
 
 LogReader::LogReader(const DriveUnits& units, const LogMemory& memory, uint64_t bytes_max, LogStatistics* statistics)
@@ -60,11 +62,11 @@ LogReader::LogReader(const DriveUnits& units, const LogMemory& memory, uint64_t 
 
 LogReader::~LogReader() = default;
 
-Log::FetchVerdict LogReader::fetch(const IndexEntry& entry, SegmentSlot slot, uint64_t token, PiecePool& pool,
-                                   PieceList& to) {
+Log::FetchVerdict LogReader::fetch(const IndexEntry& entry, SegmentSlot slot, FilePosition file_end, uint64_t token,
+                                   PiecePool& pool, PieceList& to) {
   Read* read = find(entry);
   stop_wanting(token, read);
-  if (read == nullptr) read = start(entry, slot);
+  if (read == nullptr) read = start(entry, slot, file_end);
   if (read == nullptr) return Log::FetchVerdict::busy;
   switch (read->state) {
     case Read::State::ready:
@@ -87,7 +89,27 @@ LogReader::Read* LogReader::find(const IndexEntry& entry) {
     Read& read = *each;
     if (read.state != Read::State::idle && same_batch(read.entry, entry)) return &read;
   }
+  for (const auto& each : reads_) {
+    if (covers(*each, entry) && turn_to(*each, entry)) return each.get();
+  }
   return nullptr;
+}
+
+// Does it have the whole batch with its commit's header, or will have?
+bool LogReader::covers(const Read& read, const IndexEntry& entry) const {
+  const bool may = read.state == Read::State::ready || (read.state == Read::State::reading_header && read.window > 0);
+  if (!may || !entry.direct || entry.segment != read.entry.segment || entry.commit < read.base) return false;
+  return entry.commit - read.base + entry.first_position + entry.bytes <= read.extents[0].to;
+}
+
+// A finished read serves another batch of its window from now on, if the drive had that already when it was read.
+bool LogReader::turn_to(Read& read, const IndexEntry& entry) {
+  if (read.state != Read::State::ready) return true;
+  const IndexEntry before = std::exchange(read.entry, entry);
+  if (header_possible(read) && header_whole(read) && find_entry(read) && verify(read)) return true;
+  read.entry = before;
+  find_entry(read);
+  return false;
 }
 
 // False: too many wait already.
@@ -115,7 +137,18 @@ void LogReader::stop_wanting(uint64_t token, const Read* except) {
   }
 }
 
-LogReader::Read* LogReader::start(const IndexEntry& entry, SegmentSlot slot) {
+// What is read of the file from the commit on: more than the batch if somebody has just read what lies before.
+uint64_t LogReader::window(const IndexEntry& entry, FilePosition file_end) const {
+  const bool goes_on = std::ranges::any_of(reads_, [&](const auto& read) {
+    const IndexEntry& other = read->entry;
+    return other.segment == entry.segment && other.commit <= entry.commit && !same_batch(other, entry) &&
+           entry.commit - other.commit <= near_bytes;
+  });
+  if (!goes_on || file_end <= entry.commit) return 0;
+  return std::min({near_bytes, bytes_max_ / 16, uint64_t{file_end - entry.commit}});
+}
+
+LogReader::Read* LogReader::start(const IndexEntry& entry, SegmentSlot slot, FilePosition file_end) {
   if (wants_full()) return nullptr;
   Read* read = idle_read(entry);
   if (read == nullptr && shed(1) > 0) read = idle_read(entry);
@@ -125,10 +158,11 @@ LogReader::Read* LogReader::start(const IndexEntry& entry, SegmentSlot slot) {
     read->header_bytes = std::min<uint64_t>(entry.first_position, header_guess_bytes);
     read->runs_bytes = 0;
   }
+  read->window = window(entry, file_end);
   read->state = Read::State::reading_header;
   read->entry = entry;
+  read->base = FilePosition(round_down(entry.commit.value, units_.block));
   read->slot = slot;
-  read->lead = entry.commit.value % units_.block;
   read->retries = 0;
   if (begin(*read)) return read;
   release(*read);
@@ -148,15 +182,22 @@ LogReader::Read* LogReader::idle_read(const IndexEntry& entry) {
   return nullptr;
 }
 
-// The first request: the header, in one buffer, and with it a batch that ends near.
+// The first request: the header, in one buffer, and with it a batch that ends near, and what may lie behind.
 bool LogReader::begin(Read& read) {
   const uint64_t batch_end = uint64_t{read.entry.first_position} + read.entry.bytes;
   const bool near = read.entry.direct && batch_end <= near_bytes;
-  const uint64_t to = near ? batch_end : read.header_bytes;
+  if (near && read.window > batch_end && begin(read, read.window, 0)) return true;
+  read.window = 0;
   const uint64_t batch_bytes = round_up(read.entry.bytes, arena_unit_bytes) + arena_unit_bytes;  // at both edges
-  const uint64_t later = near ? 0 : std::max(batch_bytes, read.runs_bytes);
-  if (!promise(read, round_up(read.lead + to, arena_unit_bytes) + later)) return false;
-  if (!add_extent(read, 0, to, true)) return false;
+  return near ? begin(read, batch_end, 0) : begin(read, read.header_bytes, std::max(batch_bytes, read.runs_bytes));
+}
+
+bool LogReader::begin(Read& read, uint64_t to, uint64_t later) {
+  if (!promise(read, round_up(read.lead() + to, arena_unit_bytes) + later)) return false;
+  if (!add_extent(read, 0, to, true)) {
+    end_promise(read);
+    return false;
+  }
   read.extent = 0;
   read.arrived = 0;
   read.request = Read::Request::waiting;
@@ -165,8 +206,8 @@ bool LogReader::begin(Read& read) {
 }
 
 bool LogReader::add_extent(Read& read, uint64_t from, uint64_t to, bool contiguous) {
-  Read::Extent extent{.from = round_down(read.lead + from, units_.block),
-                      .to = round_up(read.lead + to, units_.block),
+  Read::Extent extent{.from = round_down(read.lead() + from, units_.block),
+                      .to = round_up(read.lead() + to, units_.block),
                       .first_buffer = read.buffers.size()};
   if (!take_buffers(read, extent.to - extent.from, contiguous)) return false;
   read.extents.push_back(extent);
@@ -260,7 +301,7 @@ const DriveRequest* LogReader::next_request() {
   }
   request_ = DriveRequest{.op = DriveOp::read,
                           .slot = read.slot,
-                          .position = FilePosition(read.entry.commit.value - read.lead + extent.from + read.arrived),
+                          .position = read.base + extent.from + read.arrived,
                           .vectors = {read.vectors, count},
                           .tag = RequestTag{RequestKind::read, next_}.pack()};
   return &request_;
@@ -309,21 +350,15 @@ void LogReader::completed(uint32_t index, int64_t result) {
 
 // The header is checked before anything in it is believed; then the runs that did not come with it are read.
 void LogReader::header_arrived(Read& read) {
-  const auto& header = *reinterpret_cast<const disk::CommitHeader*>(memory_.arena.at(read.buffers[0]) + read.lead);
-  const uint64_t header_bytes = header.header_bytes;
-  if (header.magic != disk::commit_magic || header.version != disk::format_version ||
-      header.position != read.entry.commit.value || header_bytes < sizeof header ||
-      header_bytes > read.entry.first_position || read.entry.ordinal >= header.entry_count) {
-    return finish(read, false);
-  }
-  if (read.lead + header_bytes > read.extents[0].to) {  // longer than guessed: once more, whole
+  if (!header_possible(read)) return finish(read, false);
+  const uint64_t header_bytes = header_of(read).header_bytes;
+  if (read.lead() + header_bytes > read.extents[0].to) {  // longer than guessed: once more, whole
     release_memory(read);
     read.header_bytes = header_bytes;
     if (!begin(read)) give_way(read);
     return;
   }
-  const auto* bytes = reinterpret_cast<const std::byte*>(&header);
-  if (crc32c(0, bytes + disk::crc_from, header_bytes - disk::crc_from) != header.crc) return finish(read, false);
+  if (!header_whole(read)) return finish(read, false);
   if (!find_entry(read)) return finish(read, false);
   read.state = Read::State::reading_runs;
   if (!plan_extents(read)) return give_way(read);
@@ -332,9 +367,26 @@ void LogReader::header_arrived(Read& read) {
   next_extent(read);
 }
 
+const disk::CommitHeader& LogReader::header_of(const Read& read) const {
+  return *reinterpret_cast<const disk::CommitHeader*>(memory_.arena.at(read.buffers[0]) + read.lead());
+}
+
+bool LogReader::header_possible(const Read& read) const {
+  const disk::CommitHeader& header = header_of(read);
+  return header.magic == disk::commit_magic && header.version == disk::format_version &&
+         header.position == read.entry.commit.value && header.header_bytes >= sizeof header &&
+         header.header_bytes <= read.entry.first_position && read.entry.ordinal < header.entry_count;
+}
+
+bool LogReader::header_whole(const Read& read) const {
+  const disk::CommitHeader& header = header_of(read);
+  const auto* bytes = reinterpret_cast<const std::byte*>(&header);
+  return crc32c(0, bytes + disk::crc_from, header.header_bytes - disk::crc_from) == header.crc;
+}
+
 // Finds the batch in its commit's header and checks that it is the one the index means.
 bool LogReader::find_entry(Read& read) {
-  const std::byte* at = memory_.arena.at(read.buffers[0]) + read.lead;
+  const auto* at = reinterpret_cast<const std::byte*>(&header_of(read));
   const std::byte* end = at + reinterpret_cast<const disk::CommitHeader*>(at)->header_bytes;
   at += sizeof(disk::CommitHeader);
   for (uint32_t ordinal = 0;; ++ordinal) {
@@ -364,7 +416,7 @@ bool LogReader::find_entry(Read& read) {
 bool LogReader::plan_extents(Read& read) {
   Read::Extent places[limits::read_extents_max];
   size_t count = 0;
-  const uint64_t here = read.extents[0].to - read.lead;
+  const uint64_t here = read.extents[0].to - read.lead();
   for (const disk::Run& run : read.runs) {
     const uint64_t from = run.position, to = from + run.length;
     if (to <= here) continue;
@@ -426,7 +478,7 @@ bool LogReader::verify(Read& read) {
 template <class Visit>
 void LogReader::for_each_piece(const Read& read, Visit&& visit) const {
   for (const disk::Run& run : read.runs) {
-    const uint64_t from = read.lead + run.position;
+    const uint64_t from = read.lead() + run.position;
     uint64_t left = run.length;
     for (const Read::Extent& extent : read.extents.all()) {
       if (from < extent.from || from + left > extent.to) continue;

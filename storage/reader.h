@@ -8,6 +8,9 @@
 // has come for it or was cancelled; then it is cache. A token wants one batch at a time: asking for another lets go of
 // the one before.
 //
+// Who reads on finds what lies behind in memory: the read after one that lay shortly before takes a window of up to
+// 256 KiB, as far as the segment goes, and serves every batch whose commit's header and bytes lie in it.
+//
 // A read begins when the budget and the memory have room for all of its batch. What its runs take on the drive beyond
 // that is known when the header is there; if that does not fit then, the read is given up and begins again when it does.
 //
@@ -39,8 +42,9 @@ class LogReader {
   LogReader(const DriveUnits& units, const LogMemory& memory, uint64_t bytes_max, LogStatistics* statistics);
   ~LogReader();
 
-  // As Log::fetch, of a batch that lies at `entry` in the file `slot`.
-  Log::FetchVerdict fetch(const IndexEntry& entry, SegmentSlot slot, uint64_t token, PiecePool& pool, PieceList& to);
+  // As Log::fetch, of a batch that lies at `entry` in the file `slot`, which can be read up to `file_end` at least.
+  Log::FetchVerdict fetch(const IndexEntry& entry, SegmentSlot slot, FilePosition file_end, uint64_t token,
+                          PiecePool& pool, PieceList& to);
   std::span<const uint64_t> done() const { return done_.all(); }
   void forget_done() { done_.clear(); }
   void cancel(uint64_t token);
@@ -64,12 +68,16 @@ class LogReader {
   };
 
   Read* find(const IndexEntry& entry);
-  Read* start(const IndexEntry& entry, SegmentSlot slot);
+  bool covers(const Read& read, const IndexEntry& entry) const;
+  bool turn_to(Read& read, const IndexEntry& entry);
+  Read* start(const IndexEntry& entry, SegmentSlot slot, FilePosition file_end);
+  uint64_t window(const IndexEntry& entry, FilePosition file_end) const;
   Read* idle_read(const IndexEntry& entry);
   bool wants_full() const { return wants_.size() + done_.size() >= done_.capacity(); }  // so that all can be told
   bool want(Read& read, uint64_t token);
   void stop_wanting(uint64_t token, const Read* except = nullptr);
   bool begin(Read& read);
+  bool begin(Read& read, uint64_t to, uint64_t later);
   bool add_extent(Read& read, uint64_t from, uint64_t to, bool contiguous);
   bool promise(Read& read, uint64_t bytes);
   void end_promise(Read& read);
@@ -79,6 +87,9 @@ class LogReader {
   void release(Read& read);
 
   void header_arrived(Read& read);
+  const disk::CommitHeader& header_of(const Read& read) const;
+  bool header_possible(const Read& read) const;
+  bool header_whole(const Read& read) const;
   bool find_entry(Read& read);
   bool plan_extents(Read& read);
   void next_extent(Read& read);

@@ -748,6 +748,50 @@ TEST_F(LogTest, FindsByTime) {
   stop();
 }
 
+// Small batches of two partitions, read from the first to the last from the drive by who fell behind.
+TEST_F(LogTest, WhoReadsOnReadsInLargePiecesThatAllShare) {
+  config_.read_bytes_max = 4 * MiB;
+  LogWorld& world = start();
+  for (int i = 0; i < 600; ++i) append_durably(900, i % 2 == 0 ? p0 : p1);
+  world.log.shed_resident(UINT64_MAX);
+  expect_all(p0);
+  expect_all(p1);
+  const LogStatistics& statistics = world.log.statistics();
+  const double amplification =
+      static_cast<double>(statistics.read_bytes - statistics.footer_read_bytes) / (600.0 * 900.0);
+  std::printf("bytes read for each that was served: %.1f, in %llu reads\n", amplification,
+              static_cast<unsigned long long>(statistics.reads));
+  // A commit of one batch is two blocks here, and everything is read again for the second partition.
+  EXPECT_LT(amplification, 2.5 * 8192 / 900);
+  EXPECT_LT(statistics.reads, 150u);
+  stop();
+}
+
+// Blocks of a footer that a start does not look at change on the drive: what needs them is refused, the rest is served.
+TEST_F(LogTest, ADamagedFooterIsNotTakenForWhatItIsNot) {
+  start();
+  for (int i = 0; i < 100; ++i) append_durably(i % 5 == 0 ? 30'000 : 700);
+  ASSERT_TRUE(world_->run([&] { return world_->log.drained(); }));
+  SimFiles files = world_->drive.crash(1);
+  auto& slot = files.slots[0];
+  uint64_t blocks = 0;
+  for (size_t at = 0; at + 512 <= slot.size(); at += 512) {
+    if (std::memcmp(slot.data() + at, "PNSTKFBL", 8) != 0) continue;
+    slot[at + 40] ^= std::byte{1};
+    ++blocks;
+  }
+  ASSERT_GE(blocks, 3u);
+  start(std::move(files));
+  ASSERT_EQ(world_->log.state(), LogState::writable) << world_->log.recovery_report();
+  EXPECT_FALSE(world_->find(p0, Offset(0)));
+  EXPECT_EQ(world_->damaged_look_ups, 1u);
+  EXPECT_GT(world_->log.statistics().footer_blocks_damaged, 0u);
+  EXPECT_TRUE(world_->find(p0, world_->log.partition(p0)->durable - 1));
+  EXPECT_EQ(world_->damaged_look_ups, 1u);
+  append_durably(300);
+  stop();
+}
+
 // ---- partitions, starts ----
 
 TEST_F(LogTest, DeletedPartitionIsGoneAndStaysGone) {
