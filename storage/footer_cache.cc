@@ -211,6 +211,10 @@ void FooterCache::completed(uint32_t index, int64_t result) {
     ++waiting_;
     return;
   }
+  if (result < 0) {
+    ++statistics_->read_errors;
+    statistics_->read_error = static_cast<uint64_t>(-result);
+  }
   ++statistics_->reads;
   const bool whole = result == bytes && footer_block_whole({memory_.arena.at(block.buffer), bytes}, block.segment,
                                                            block.section, block.number);

@@ -121,3 +121,17 @@ def read_error():
         assert node.ready(), "one unreadable batch does not stop the others"
         node.holds(values)
         node.put(1)
+
+
+@case("a read of a footer fails: refused, said, and served when the drive can")
+def footer_read_error():
+    with SmallNode() as node:
+        node.topic()
+        assert node.put_large(40) == 40  # two sealed segments
+        node.again()
+        node.faults.set(fail_reads=1)
+        assert kafka.fetch(node.client().leader(TOPIC, 0), TOPIC, 0, 0).error == KAFKA_STORAGE_ERROR
+        assert node.faults.get("failed_reads") == 1
+        node.says(r"1 reads failed \(Input/output error\)")
+        assert node.metric("penstock_drive_read_errors_total") == 1
+        assert node.offsets() == list(range(40))
