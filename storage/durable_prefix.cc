@@ -1,5 +1,7 @@
 #include "storage/durable_prefix.h"
 
+#include "dataplane/base/mutation.h"
+
 namespace penstock {
 
 DurablePrefix::DurablePrefix(size_t commits_max, CommitSequence durable) : commits_(commits_max), durable_(durable) {}
@@ -15,7 +17,7 @@ void DurablePrefix::written(CommitSequence sequence, bool durable) {
         static_cast<long long>(sequence.value), static_cast<long long>(durable_.value));
   Item& item = commits_[commits_.begin() + (sequence - durable_) - 1];
   check(item.state == State::in_flight, "written twice", static_cast<long long>(sequence.value));
-  item.state = durable ? State::durable : State::written;
+  item.state = durable || mutated(Mutation::acknowledge_before_flush) ? State::durable : State::written;
   advance();
 }
 
@@ -36,7 +38,8 @@ void DurablePrefix::flush_finished() {
   check(flushing_, "flush finished that was not submitted");
   flushing_ = false;
   for (uint64_t i = commits_.begin(); i < commits_.end(); ++i) {
-    if (commits_[i].state == State::covered) commits_[i].state = State::durable;
+    const bool later = mutated(Mutation::flush_covers_later_writes) && commits_[i].state == State::written;
+    if (commits_[i].state == State::covered || later) commits_[i].state = State::durable;
   }
   advance();
 }

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "dataplane/base/mutation.h"
 #include "storage/crc/crc32c.h"
 #include "storage/writer_parts.h"
 
@@ -31,7 +32,7 @@ LogWriter::LogWriter(const LogConfig& config, const DriveUnits& units, const Log
       next_place_(end.sequence + 1),
       open_(end.sequence + 1),
       prefix_(limits::commits_max(units), end.sequence),
-      first_flush_wanted_(end.segment != SegmentNumber{}) {
+      first_flush_wanted_(end.segment != SegmentNumber{} && !mutated(Mutation::start_without_flush)) {
   check(config.segment_bytes % units.block == 0 && config.segment_bytes >= limits::segment_bytes_min(units),
         "segment size: whole blocks, and room for a few commits", static_cast<long long>(config.segment_bytes),
         static_cast<long long>(limits::segment_bytes_min(units)));
@@ -152,7 +153,8 @@ const DriveRequest* LogWriter::write_request() {
     write->from = next.submitted;
     write->length = next.commit.bytes() - next.submitted;
     // Alone: O_DSYNC. In company: a flush for all.
-    write->durable = inflight_writes_ == 0 && write->sequence == taken_ + 1;
+    write->durable = inflight_writes_ == 0 && write->sequence == taken_ + 1 &&
+                     !mutated(Mutation::acknowledge_before_flush);
     write->retries = 0;
   }
   const Record& of = record(write->sequence);
