@@ -65,6 +65,7 @@ bool SimDrive::submit(const DriveRequest& request) {
       break;
   }
   each.due = now_ + latency(mean);
+  if (request.op == DriveOp::write || request.op == DriveOp::prepare) ++changes_;
   requests_.push_back(std::move(each));
   return true;
 }
@@ -112,6 +113,7 @@ bool SimDrive::next_completion(DriveCompletion& completion) {
   Request request = std::move(requests_[first]);
   requests_.erase(requests_.begin() + static_cast<ptrdiff_t>(first));
   completion.tag = request.request.tag;
+  if (request.request.op != DriveOp::read) ++changes_;
   switch (request.request.op) {
     case DriveOp::prepare:
       completion.result = finish_prepare(request);
@@ -250,6 +252,19 @@ SimFiles SimDrive::crash(uint64_t seed) {
     }
   }
   return left;
+}
+
+SimDrive::AtRisk SimDrive::at_risk() const {
+  AtRisk result{.writes = disk_.cached, .preparing = {}};
+  std::erase_if(result.writes, [](const Volatile& written) { return written.bytes.empty(); });
+  for (const Request& request : requests_) {
+    const DriveRequest& of = request.request;
+    if (of.op == DriveOp::prepare) result.preparing.push_back(of.slot.value);
+    if (of.op == DriveOp::write) {
+      result.writes.push_back(Volatile{.slot = of.slot.value, .position = of.position.value, .bytes = request.bytes});
+    }
+  }
+  return result;
 }
 
 SimDisk SimDrive::kill(uint64_t seed) {

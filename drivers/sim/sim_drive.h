@@ -93,6 +93,16 @@ class SimDrive {
   SimFiles& files() { return disk_.current; }
   // What is left when the power goes now. Call it while the memory of writes in flight is still there.
   SimFiles crash(uint64_t seed);
+  // What a power loss would surely leave now, and what it may leave of: writes that are not durable, oldest first, with
+  // the bytes they were submitted with, and slots under preparation.
+  const SimFiles& stable() const { return disk_.stable; }
+  struct AtRisk {
+    std::vector<SimDisk::Volatile> writes;
+    std::vector<uint32_t> preparing;  // slots
+  };
+  AtRisk at_risk() const;
+  // Moves when these two have changed.
+  uint64_t changes() const { return changes_; }
   // What is left when the process is killed now. Writes in flight are carried out in part; nothing is flushed.
   SimDisk kill(uint64_t seed);
 
@@ -138,6 +148,7 @@ class SimDrive {
   std::vector<Request> requests_;
   uint64_t request_count_ = 0;
   uint64_t writes_ = 0;
+  uint64_t changes_ = 0;
   uint32_t fail_next_[4] = {};
   bool full_ = false;
 };

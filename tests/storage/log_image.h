@@ -269,8 +269,7 @@ class ImageSegment {
 };
 
 // Reads a batch as the log would: runs from the commit header, bytes 0-20 rewritten from the entry.
-inline Bytes read_batch(const MemoryFiles& files, uint32_t slot, const IndexEntry& entry) {
-  const std::span<const std::byte> file(files.slots[slot]);
+inline Bytes read_batch(std::span<const std::byte> file, const IndexEntry& entry) {
   size_t at = entry.commit.value + 80;
   for (uint32_t i = 0; i < entry.ordinal; ++i) at += take_little<uint32_t>(file, at);
   Bytes batch;
@@ -289,6 +288,9 @@ inline Bytes read_batch(const MemoryFiles& files, uint32_t slot, const IndexEntr
   append_big(front, take_little<uint32_t>(file, at + 60), 4);
   std::memcpy(batch.data(), front.data(), front.size());
   return batch;
+}
+inline Bytes read_batch(const MemoryFiles& files, uint32_t slot, const IndexEntry& entry) {
+  return read_batch(files.slots[slot], entry);
 }
 
 }  // namespace penstock::test

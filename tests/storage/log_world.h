@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -174,6 +175,7 @@ class LogWorld {
     while (const DriveRequest* request = log.next_request(now)) {
       if (!drive.submit(*request)) break;
       log.submitted();
+      if (on_event) on_event();
     }
   }
   // To the next completion. False: nothing will ever happen by itself.
@@ -188,7 +190,10 @@ class LogWorld {
     const Nanoseconds next = std::min(drive.next_deadline(), deadline);
     if (next == never_ns) return false;
     now = std::max(now, next);
-    drive.poll(now, [&](const DriveCompletion& done) { log.completed(done, now); });
+    drive.poll(now, [&](const DriveCompletion& done) {
+      log.completed(done, now);
+      if (on_event) on_event();
+    });
     memory.recycle();
     return true;
   }
@@ -266,6 +271,7 @@ class LogWorld {
   Nanoseconds now = 0;
   uint64_t damaged_look_ups = 0;
   std::optional<Milliseconds> wall_start;  // set: retention goes on
+  std::function<void()> on_event;          // after each request that the drive took, and each completion
 };
 
 inline Bytes patched(Bytes bytes, Offset base_offset, int32_t leader_epoch) {

@@ -129,6 +129,27 @@ TEST_F(SimDriveTest, WhatIsWrittenLaterSupersedesTheCache) {
   EXPECT_EQ(sectors(left, 2, 6144), 4);
 }
 
+TEST_F(SimDriveTest, AtRiskIsWhatIsNotDurable) {
+  EXPECT_EQ(run(write(1, 0, true)), 4096);
+  EXPECT_EQ(run(write(2, 4096, false)), 4096);
+  const uint64_t before = drive_->changes();
+  submit(write(3, 8192, true));
+  submit(DriveRequest{.op = DriveOp::prepare, .slot = SegmentSlot(1)});
+  EXPECT_GT(drive_->changes(), before);
+  const SimDrive::AtRisk risk = drive_->at_risk();
+  ASSERT_EQ(risk.writes.size(), 2u);
+  EXPECT_EQ(risk.writes[0].position, 4096u);
+  EXPECT_EQ(risk.writes[1].position, 8192u);
+  EXPECT_EQ(risk.writes[1].bytes[0], std::byte{3}) << "in flight";
+  EXPECT_EQ(risk.preparing, std::vector<uint32_t>{1});
+  EXPECT_EQ(sectors(drive_->stable(), 1, 0), 8);
+  EXPECT_EQ(sectors(drive_->stable(), 2, 4096), 0);
+  finish();
+  EXPECT_EQ(drive_->at_risk().writes.size(), 1u);
+  EXPECT_EQ(run(DriveRequest{.op = DriveOp::flush, .slot = SegmentSlot(0)}), 0);
+  EXPECT_TRUE(drive_->at_risk().writes.empty());
+}
+
 TEST_F(SimDriveTest, FullDriveRefusesNewSlotsOnly) {
   drive_->set_full(true);
   EXPECT_EQ(run(DriveRequest{.op = DriveOp::prepare, .slot = SegmentSlot(1)}), -ENOSPC);
