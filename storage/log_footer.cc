@@ -42,7 +42,7 @@ void Log::Impl::begin_footer(const SegmentEnd& end) {
     retire();
   } while (retiring && *retiring < indexed_segment);
   const LiveSegment* segment = live(end.number);
-  // When the one before is still being written, this one goes without.
+  // When the one before is still being written, which happens in rewriting only, this one goes without.
   if (!footer.idle() || retiring || segment == nullptr || !index.has_segment(end.number)) return;
   if (segment->anew || segment->unknown_entries) return;
   const FooterRows rows{by_number.size() + recovered.size(), producers.size(), index.entry_count(end.number)};

@@ -12,6 +12,7 @@ std::optional<StagedBatch> Log::stage(const PieceRange& batch) {
   check(batch.size() >= disk::batch_header_bytes && batch.size() <= batch_bytes_max(), "batch of impossible length",
         static_cast<long long>(batch.size()), static_cast<long long>(batch_bytes_max()));
   impl_->writer.expect_footer(impl_->slots_end + impl_->recovered.size(), impl_->producers.size());
+  impl_->writer.footer_under_way(!impl_->footer.idle());
   StagedBatch staged{.length = static_cast<uint32_t>(batch.size())};
   if (!impl_->writer.stage(batch, &staged.crc)) return std::nullopt;
   staged.copied = impl_->writer.staged_copied_bytes() > 0;
@@ -75,6 +76,7 @@ void Log::Impl::write_notes() {
 
 const DriveRequest* Log::next_request(Nanoseconds now) {
   impl_->make_room();
+  impl_->writer.footer_under_way(!impl_->footer.idle());
   if (!impl_->notes.empty()) impl_->write_notes();
   impl_->offered = Impl::Offered::write;
   if (const DriveRequest* request = impl_->writer.next_request(now)) return request;

@@ -75,6 +75,9 @@ class LogWriter {
   // How many partitions and producers the footer of the segment that is being filled will say something of. Room is
   // left for it.
   void expect_footer(uint64_t partitions, uint64_t producers) { footer_rows_ = {partitions, producers + 1, 0}; }
+  // While a footer is being written no further segment is sealed but for rewriting, so that each gets its own: appends
+  // wait.
+  void footer_under_way(bool is) { footer_under_way_ = is; }
   // A segment was sealed for good: its last commit was taken, and its successor's header is durable. Ask after every
   // completed(), before next_durable().
   std::optional<SegmentEnd> take_sealed() { return std::exchange(sealed_, std::nullopt); }
@@ -199,6 +202,7 @@ class LogWriter {
   std::byte* header_block_ = nullptr;
 
   FooterRows footer_rows_{};
+  bool footer_under_way_ = false;
   std::optional<SegmentEnd> sealed_;
 
   SpareSlots spares_;

@@ -30,6 +30,8 @@ bool LogWriter::fill(SpareSlots::Need need, Attempt&& attempt) {
       const OutgoingCommit::StageVerdict copied = attempt(commit, room, true);
       check(copied != OutgoingCommit::StageVerdict::full, "batch larger than a segment", static_cast<long long>(room));
       return copied == OutgoingCommit::StageVerdict::staged;
+    } else if (footer_under_way_ && need == SpareSlots::Need::roll) {
+      return false;
     } else if (!roll(SpareSlots::Need::roll)) {
       space_refused_ |= spares_.drive_full();
       if (need != SpareSlots::Need::rewrite || !space_refused_ || !roll(need)) return false;

@@ -319,6 +319,19 @@ TEST_F(LogTest, SealedSegmentsGetFooters) {
   stop();
 }
 
+// Else it would stay in memory: nothing waits for the drive here but for room.
+TEST_F(LogTest, EverySegmentGetsAFooterHoweverFastTheyFill) {
+  drive_config_.segment_bytes = 256 * KiB;
+  LogWorld& world = start();
+  for (int i = 0; i < 2000; ++i) {
+    ASSERT_TRUE(world.run([&] { return append(3000, i % 2 == 0 ? p0 : p1).has_value(); }));
+  }
+  ASSERT_TRUE(world.run([&] { return world.log.drained(); }));
+  EXPECT_GT(world.log.statistics().segments, 20u);
+  EXPECT_EQ(world.log.statistics().footers + 1, world.log.statistics().segments);
+  stop();
+}
+
 TEST_F(LogTest, AFooterThatCannotBeWrittenIsDoneWithout) {
   LogWorld& world = start();
   const auto fill = [&] {
