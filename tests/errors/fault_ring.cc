@@ -23,10 +23,10 @@ namespace {
 // Numbers count down to 0; negative ones never do. Sync with faults.py.
 struct Faults {
   int64_t fail_writes, fail_flushes, fail_reads, shorten_writes;
-  int64_t error;              // an errno, positive
-  int64_t clock_ahead_ms;     // of CLOCK_REALTIME
-  int64_t hide_features;      // the probe says that no operation is known
-  int64_t kernel_too_old;     // a ring cannot be made: as if its flags were unknown
+  int64_t error;           // an errno, positive
+  int64_t clock_ahead_ms;  // of CLOCK_REALTIME
+  int64_t hide_features;   // the probe says that no operation is known
+  int64_t kernel_too_old;  // a ring cannot be made: as if its flags were unknown
   int64_t failed_writes, failed_flushes, failed_reads, shortened_writes;
 };
 

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -344,6 +345,7 @@ class TcpWorld {
     return all;
   }
   void on_event(const StreamEvent& event) {
+    check(std::ranges::find(over, event.stream) == over.end(), "an event of a stream that is closed");
     switch (event.kind) {
       case StreamEventKind::opened:
         stream = event.stream;
@@ -368,6 +370,7 @@ class TcpWorld {
         break;
       case StreamEventKind::closed:
         ++closed;
+        over.push_back(event.stream);
         break;
     }
   }
@@ -421,6 +424,7 @@ class TcpWorld {
   std::string received;
   uint64_t sent = 0, pieces = 0;
   int opened = 0, finished = 0, closed = 0;
+  std::vector<StreamId> over;
 };
 
 // The other end of one connection: knows where both sequences are.

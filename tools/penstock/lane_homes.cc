@@ -78,8 +78,8 @@ std::expected<void, std::string> see_whose_it_is(const LaneHome& home) {
     if (!found.str().empty())
       return std::unexpected(home.path + " is the log of another lane or data directory (its file 'owner' says '" +
                              found.str().substr(0, found.str().find('\n')) + "', this is '" +
-                             owner_text(home).substr(0, owner_text(home).find('\n')) +
-                             "', lane " + std::to_string(home.lane) + "); is another drive mounted in its place?");
+                             owner_text(home).substr(0, owner_text(home).find('\n')) + "', lane " +
+                             std::to_string(home.lane) + "); is another drive mounted in its place?");
   }
   std::ofstream file(path, std::ios::trunc);
   file << owner_text(home);

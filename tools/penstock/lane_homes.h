@@ -4,8 +4,8 @@
 //   DATA/lane-001 -> /mnt/nvme1/lane-001
 //
 // The link is all there is to it: whoever opens DATA/lane-001 finds the log. It is made once, with the lane; later the
-// lane stays where it is. `owner` in a lane's directory names the data directory and the lane, so that a drive mounted in
-// another's place is noticed.
+// lane stays where it is. `owner` in a lane's directory names the data directory and the lane, so that a drive mounted
+// in another's place is noticed.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ struct DrivePlace {
 std::vector<size_t> nearest_drives(std::span<const LanePlace> places, std::span<const DrivePlace> drives);
 
 struct LaneHome {
-  std::string path;          // DATA/lane-NNN
+  std::string path;  // DATA/lane-NNN
   uint32_t lane = 0;
   uint64_t directory_id = 0;  // DirectoryFormat::id; 0: made before there were any, nothing is compared
   bool in_use = false;        // the data directory has had lanes before

@@ -65,9 +65,8 @@ std::vector<LaneWatch::Line> LaneWatch::look(const LaneHealth& now_is, Nanosecon
                                           " writes or flushes failed" + named(now_is.drive_error) +
                                           "; nothing acknowledged is lost"});
   if (now_is.read_errors > before_.read_errors)
-    lines.push_back({Weight::warning, std::to_string(now_is.read_errors - before_.read_errors) +
-                                          " reads failed" + named(now_is.read_error) +
-                                          "; the records asked for were not served"});
+    lines.push_back({Weight::warning, std::to_string(now_is.read_errors - before_.read_errors) + " reads failed" +
+                                          named(now_is.read_error) + "; the records asked for were not served"});
   look_at_state(now_is, lines);
   look_for_stall(now_is, now, lines);
   before_ = now_is;

@@ -351,11 +351,10 @@ Result<void> Node::measure_drives() {
     auto units = known.find(of_lane.st_dev);
     if (units == known.end()) {
       const bool elsewhere = of_lane.st_dev != of_directory.st_dev;
-      auto found = find_drive_units(
-          elsewhere ? path : directory_->path(),
-          {.cache_file = elsewhere ? path + "/drive-units" : directory_->drive_units_path(),
-           .measure = config_.io_measure != "off",
-           .measure_again = config_.io_measure == "force"});
+      auto found = find_drive_units(elsewhere ? path : directory_->path(),
+                                    {.cache_file = elsewhere ? path + "/drive-units" : directory_->drive_units_path(),
+                                     .measure = config_.io_measure != "off",
+                                     .measure_again = config_.io_measure == "force"});
       if (!found) return cannot_start(found.error());
       log_lines(found->report);
       units = known.emplace(of_lane.st_dev, found->units).first;
