@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 
@@ -19,11 +20,10 @@ struct IpAddress {
     return from_v4(bytes.data());
   }
   static IpAddress from_v4(const void* four_bytes) {
-    const std::array<uint8_t, 4> mapped{0, 0, 0xff, 0xff};
-    IpAddress address;
-    std::memcpy(reinterpret_cast<uint8_t*>(&address.low), mapped.data(), 4);
-    std::memcpy(reinterpret_cast<uint8_t*>(&address.low) + 4, four_bytes, 4);
-    return address;
+    // Put together in a register: two halves stored could not be loaded as the whole that is compared.
+    uint32_t four;
+    std::memcpy(&four, four_bytes, sizeof four);
+    return {0, uint64_t{four} << 32 | mapped};
   }
   static IpAddress from_v6(const void* sixteen_bytes) {
     IpAddress address;
@@ -32,10 +32,7 @@ struct IpAddress {
   }
   const uint8_t* bytes() const { return reinterpret_cast<const uint8_t*>(this); }
   const uint8_t* v4_bytes() const { return bytes() + 12; }
-  bool is_v4() const {
-    constexpr std::array<uint8_t, 4> mapped{0, 0, 0xff, 0xff};
-    return high == 0 && std::memcmp(&low, mapped.data(), 4) == 0;
-  }
+  bool is_v4() const { return high == 0 && static_cast<uint32_t>(low) == mapped; }
   bool is_unspecified() const { return is_v4() ? load_big<uint32_t>(v4_bytes()) == 0 : high == 0 && low == 0; }
   // Multicast, and for IPv4 the limited broadcast: nobody who could have sent a segment.
   bool is_multicast() const { return is_v4() ? v4_bytes()[0] >= 224 : bytes()[0] == 0xff; }
@@ -43,8 +40,10 @@ struct IpAddress {
     return is_v4() ? v4_bytes()[0] == 127 : high == 0 && load_big<uint64_t>(bytes() + 8) == 1;
   }
   bool operator==(const IpAddress&) const = default;
+
+  static constexpr uint32_t mapped = 0xffff0000;  // the bytes 0, 0, 0xff, 0xff in front of the four
 };
-static_assert(sizeof(IpAddress) == 16);
+static_assert(sizeof(IpAddress) == 16 && std::endian::native == std::endian::little);
 
 // One of the node's own addresses.
 struct InterfaceAddress {

@@ -250,6 +250,8 @@ class Core {
   Nanoseconds cookie_sent_at_ = 0;
   bool cookies_sent_ = false;
 
+  uint32_t last_received_ = 0;  // the connection of the last segment
+
   // The frame being read: which of its pieces' buffers have been passed on.
   std::span<const Piece> frame_pieces_;
   uint32_t frame_taken_ = 0;

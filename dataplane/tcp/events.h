@@ -35,7 +35,10 @@ class EventRing {
   }
   bool empty() const { return head_ == tail_; }
   const Event& front() const { return ring_[head_ & mask_]; }
-  void pop() { ++head_; }
+  // When it is empty it begins anew, so that the same few places stay in the cache.
+  void pop() {
+    if (++head_ == tail_) head_ = tail_ = 0;
+  }
   uint64_t memory_bytes() const { return (uint64_t{mask_} + 1) * sizeof(Event); }
 
  private:

@@ -64,10 +64,15 @@ FlowPlace Core::find(const net::Flow& flow, uint32_t hash) const {
 
 void Core::on_segment(const Segment& segment) {
   count(TcpCount::segments_received);
+  // Mostly one of the same connection as the last.
+  if (Connection& last = connections_[last_received_]; last.state != TcpState::closed && last.flow == segment.flow()) {
+    return receive(last, segment);
+  }
   const uint32_t hash = secret_.table_hash(segment.flow());
   const FlowPlace place = find(segment.flow(), hash);
   switch (place.kind) {
     case FlowKind::connection:
+      last_received_ = place.index;
       return receive(connections_[place.index], segment);
     case FlowKind::syn_received:
       return on_half_open(place.index, segment, hash);
