@@ -107,13 +107,15 @@ class Lane {
     BufferTable& buffers = *memory_.buffers;
     const std::span<const BufferIndex> released = buffers.released();
     if (released.empty()) return;
-    for (const BufferIndex& buffer : released) {
-      if (memory_.log_buffers->owns(buffer)) {
-        memory_.log_buffers->free(buffer, buffers.order(buffer));
-      } else if (memory_.send_buffers->owns(buffer)) {
-        memory_.send_buffers->free(buffer, buffers.order(buffer));
-      } else {
-        streams_.release({&buffer, 1});
+    const auto of_lane = [&](BufferIndex buffer) {
+      return memory_.log_buffers->owns(buffer) || memory_.send_buffers->owns(buffer);
+    };
+    for (auto at = released.begin(); at != released.end();) {
+      const auto end = std::find_if(at, released.end(), of_lane);
+      if (at != end) streams_.release({at, end});
+      for (at = end; at != released.end() && of_lane(*at); ++at) {
+        BufferAllocator& whose = memory_.log_buffers->owns(*at) ? *memory_.log_buffers : *memory_.send_buffers;
+        whose.free(*at, buffers.order(*at));
       }
     }
     buffers.forget_released();

@@ -18,6 +18,18 @@ std::byte* align_up(std::byte* address, uint64_t unit) {
   return address + (unit - value % unit) % unit;
 }
 
+// Bytes a card has just written are not in cache, and a processor that fetches ahead by itself begins anew with each
+// piece, since it does not look beyond a page.
+constexpr uint32_t pieces_ahead = 2;
+void fetch(const Piece& piece) {
+  constexpr uint32_t line_bytes = 64, fetched_bytes_max = 2048;
+  const uint32_t bytes = std::min(piece.length, fetched_bytes_max);
+  for (uint32_t at = 0; at < bytes; at += line_bytes) __builtin_prefetch(piece.data + at);
+}
+
+// Copied pieces are checksummed when there is so much of them: still in the nearest cache, and many to a call.
+constexpr size_t together_bytes = 8 * KiB;
+
 // The first packing buffer is small so that a commit of one small batch does not keep a large one resident.
 constexpr uint8_t packing_order_first = 2;  // 16 KiB
 constexpr uint8_t packing_order_step = 2;   // then 64 KiB, 256 KiB, 1 MiB
@@ -105,16 +117,15 @@ void Gather::end_join(bool copy_all) {
 
 bool Gather::gather(const Join& join) {
   if (units_.copybreak == UINT32_MAX) return false;
-  std::byte* low = arena_.at(join.first);
-  std::byte* high = arena_.at(join.last) + buffers_->bytes(join.last);
   std::byte* begin = join.data;
   const bool worth_a_vector = join.length >= units_.copybreak;
-
   const bool after_last = !gathered_.empty() && begin >= gathered_.back().data;
-  if (after_last && begin <= gathered_.back().data + gathered_.back().length &&
-      extend_last_vector(join, high, worth_a_vector)) {
-    return true;
-  }
+  const bool joins_last = after_last && begin <= gathered_.back().data + gathered_.back().length;
+  if (!worth_a_vector && !joins_last) return false;
+
+  std::byte* low = arena_.at(join.first);
+  std::byte* high = arena_.at(join.last) + buffers_->bytes(join.last);
+  if (joins_last && extend_last_vector(join, high, worth_a_vector)) return true;
   if (!worth_a_vector) return false;
 
   const Range range = round_out(join, low, high);
@@ -198,10 +209,16 @@ bool Gather::reserve_packing() {
 }
 
 // One pass over the batch's bytes: those of packed runs are copied and checksummed, those of gathered ones only
-// checksummed. Bytes 0-20 are outside the CRC; where the first 61 end up is remembered for patch().
+// checksummed. A call of the checksum costs as much as a kilobyte of it: short pieces are checksummed together, where
+// they have been copied to. Bytes 0-20 are outside the CRC; where the first 61 end up is remembered for patch().
 uint32_t Gather::read(const PieceRange& batch) {
   header_part_count_ = header_part_bytes_ = 0;
   uint32_t crc = 0;
+  std::span<std::byte> copied;  // and not checksummed yet
+  const auto checksum_copied = [&] {
+    crc = crc32c(crc, copied.data(), copied.size());
+    copied = {};
+  };
   uint64_t done = 0;  // bytes of the batch
   size_t run = 0;
   uint32_t left_in_run = runs_.empty() ? 0 : runs_[0].length;
@@ -210,7 +227,7 @@ uint32_t Gather::read(const PieceRange& batch) {
   uint64_t packed_in = before_.packing_bytes;  // bytes before the write position within packing_[packing]
   while (packing < packing_.size() && packed_in >= packing_[packing].bytes) packed_in -= packing_[packing++].bytes;
 
-  batch.for_each([&](const Piece& piece) {
+  const auto pass = [&](const Piece& piece) {
     std::byte* data = piece.data;
     for (uint32_t left = piece.length; left > 0;) {
       if (left_in_run == 0) left_in_run = runs_[++run].length;
@@ -227,10 +244,17 @@ uint32_t Gather::read(const PieceRange& batch) {
         packed_in += count;
         if (done < disk::batch_crc_from) {
           std::memcpy(at, data, count);
+        } else if (count < together_bytes) {
+          if (copied.data() + copied.size() != at) checksum_copied();
+          std::memcpy(at, data, count);
+          copied = {copied.empty() ? at : copied.data(), copied.size() + count};
+          if (copied.size() >= together_bytes) checksum_copied();
         } else {
+          checksum_copied();
           crc = copy_and_crc32c(crc, at, data, count);
         }
       } else if (done >= disk::batch_crc_from) {
+        checksum_copied();
         crc = crc32c(crc, data, count);
       }
       if (header_part_bytes_ < disk::batch_header_bytes) {
@@ -243,7 +267,9 @@ uint32_t Gather::read(const PieceRange& batch) {
       left_in_run -= count;
       done += count;
     }
-  });
+  };
+  batch.for_each_and_later<pieces_ahead>(pass, fetch);
+  checksum_copied();
   return crc;
 }
 

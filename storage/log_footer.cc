@@ -75,7 +75,7 @@ void Log::Impl::build_footer() {
         index.rewind(walk);
         break;
       case disk::FooterSection::producers:
-        if (footer_producer < producers.capacity()) {
+        if (footer_producer < producers.end()) {
           const auto state = producers.up_to(footer_producer++, footer.segment().sequence);
           if (state.batch_count > 0) footer.put(producer_row(state));
         } else {

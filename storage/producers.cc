@@ -233,6 +233,7 @@ uint32_t ProducerTable::insert(PartitionNumber partition, int64_t producer_id) {
   const uint32_t at = free_;
   Producer& producer = producers_[at];
   free_ = producer.later;
+  end_ = std::max(end_, at + 1);
   producer.partition = partition;
   producer.producer_id = producer_id;
   producer.begin = producer.end = 0;

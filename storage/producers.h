@@ -61,7 +61,7 @@ class ProducerTable {
     uint32_t batch_count = 0;
     Batch batches[remembered];  // oldest first
   };
-  // What is remembered at place `at`, below capacity(), up to commit `last`. What was forgotten since, since it had to
+  // What is remembered at place `at`, below end(), up to commit `last`. What was forgotten since, since it had to
   // make room, is not there.
   Remembered up_to(uint32_t at, CommitSequence last) const;
   void clear();
@@ -69,7 +69,7 @@ class ProducerTable {
   void restore(const Remembered& state);
 
   uint32_t size() const { return size_; }
-  uint32_t capacity() const { return capacity_; }
+  uint32_t end() const { return end_; }  // places from here on have never been used
 
   // What the last sequence and epoch are, for snapshots and the operator: calls visit(partition, producer id, epoch,
   // last sequence, last offset), longest idle first.
@@ -103,6 +103,7 @@ class ProducerTable {
 
   uint32_t capacity_;
   uint32_t size_ = 0;
+  uint32_t end_ = 0;
   uint32_t mask_;
   std::unique_ptr<uint32_t[]> places_;  // hash -> producer; open addressing, at most half full
   std::unique_ptr<Producer[]> producers_;

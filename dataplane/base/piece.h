@@ -60,6 +60,12 @@ class PieceRange {
   // Calls visit(Piece) for each non-empty run in order; Piece::length is what belongs to this range.
   template <class Visit>
   void for_each(Visit&& visit) const {
+    for_each_and_later<0>(visit, [](const Piece&) {});
+  }
+  // The same, and before each visit later(Piece) with what lies `distance` pieces behind it in the list, perhaps beyond
+  // the range: to be fetched from memory in time. Not for the first ones.
+  template <uint32_t distance, class Visit, class Later>
+  void for_each_and_later(Visit&& visit, Later&& later) const {
     const PieceChunk* chunk = chunk_;
     uint32_t index = index_, skip = skip_;
     for (uint64_t left = length_; left > 0;) {
@@ -68,6 +74,14 @@ class PieceRange {
         index = 0;
         check(chunk != nullptr, "piece range outlives its list", static_cast<long long>(left));
         continue;
+      }
+      if constexpr (distance > 0) {
+        const uint32_t then = index + distance;
+        if (then < chunk->count) {
+          later(chunk->pieces[then]);
+        } else if (chunk->next != nullptr && then - chunk->count < chunk->next->count) {
+          later(chunk->next->pieces[then - chunk->count]);
+        }
       }
       Piece piece = chunk->pieces[index++];
       piece.data += skip;

@@ -2,7 +2,10 @@
 
 namespace penstock::kafka {
 
-RecordWalk::RecordWalk(PieceRange records) : rest_(records), left_behind_run_(records.size()) { next_run(); }
+RecordWalk::RecordWalk(PieceRange records)
+    : rest_(records), left_behind_run_(records.size()), scout_(records), large_(records.size() > 256 * KiB) {
+  next_run();
+}
 
 bool RecordWalk::next(Record& record) {
   const int32_t length = number();
@@ -11,11 +14,7 @@ bool RecordWalk::next(Record& record) {
     return false;
   }
   const uint64_t remaining_after = remaining() - static_cast<uint64_t>(length);
-  // Records of a batch are mostly alike in size: the head of one a few records on is about there.
-  constexpr int64_t records_ahead = 4, length_bytes = 2;
-  if (const int64_t ahead = records_ahead * (length + length_bytes); ahead < end_ - at_) {
-    __builtin_prefetch(at_ + ahead);
-  }
+  prefetch_ahead(static_cast<uint64_t>(length));
   skip(1);  // attributes: no bit of them is used
   record.timestamp_delta = long_number();
   record.offset_delta = number();
@@ -31,14 +30,20 @@ bool RecordWalk::next(Record& record) {
   return !failed_;
 }
 
-bool RecordWalk::skip_field(bool nullable) {
-  const int32_t length = number();
-  if (length == -1 && nullable) return false;
-  skip(length);
-  return true;
+// Records of a batch are mostly alike in size: the scout stays a few records in front, about at the head of one. Short
+// records lie so near each other that the processor finds them by itself, and of a batch that is not large the checksum
+// has left everything near.
+void RecordWalk::prefetch_ahead(uint64_t length) {
+  constexpr uint64_t records_ahead = 4, length_bytes = 2, long_bytes = 256;
+  if (!large_ || length < long_bytes) return;
+  const uint64_t step = (length + length_bytes) * (scouting_ ? 1 : records_ahead);
+  scouting_ = true;
+  if (step >= scout_.size()) return;
+  scout_.drop_front(step);
+  __builtin_prefetch(scout_.front().data);
 }
 
-void RecordWalk::skip(int64_t count) {
+void RecordWalk::skip_runs(int64_t count) {
   if (count < 0 || static_cast<uint64_t>(count) > remaining()) return fail();
   while (count > end_ - at_) {
     count -= end_ - at_;

@@ -47,9 +47,20 @@ class RecordWalk {
     return (first & 0x7fu) | uint32_t{second} << 7;
   }
   static int64_t zigzag(uint64_t value) { return static_cast<int64_t>((value >> 1) ^ (~(value & 1) + 1)); }
-  void skip(int64_t count);
+  void prefetch_ahead(uint64_t length);
+  void skip(int64_t count) {
+    // A negative one is too large.
+    if (static_cast<uint64_t>(count) > static_cast<uint64_t>(end_ - at_)) [[unlikely]] return skip_runs(count);
+    at_ += count;
+  }
+  void skip_runs(int64_t count);
   // Skips a length and its bytes; false when the length is -1.
-  bool skip_field(bool nullable);
+  bool skip_field(bool nullable) {
+    const int32_t length = number();
+    if (length == -1 && nullable) return false;
+    skip(length);
+    return true;
+  }
   bool next_run();
   void fail();
 
@@ -58,6 +69,9 @@ class RecordWalk {
   uint64_t left_behind_run_ = 0;  // bytes in later pieces
   const std::byte* at_ = nullptr;
   const std::byte* end_ = nullptr;
+  PieceRange scout_;  // what lies some records in front
+  bool large_;
+  bool scouting_ = false;
   bool failed_ = false;
 };
 

@@ -94,6 +94,7 @@ struct Connection {
 
   PieceList received;
   uint64_t credit = 0;                 // bytes allowed and not delivered yet
+  uint64_t awaited_bytes = 0;          // of the request at the front, when all of it is allowed: nothing to do before
   Reservations::Grant grant;           // for the request at the front of `received`
   Nanoseconds request_started_at = 0;  // when the first byte of the request at the front came
   Nanoseconds last_received_at = 0;

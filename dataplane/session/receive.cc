@@ -135,6 +135,7 @@ void Broker::receive(uint32_t index, const Piece& piece) {
     release(piece.buffer, Holder::request);
     return close_malformed(index, "bytes in too many small pieces");
   }
+  if (connection.received.size() < connection.awaited_bytes) return;
   advance(index);
 }
 
@@ -184,6 +185,7 @@ void Broker::want(uint32_t index, uint64_t frame_bytes) {
   Connection& connection = connections_[index];
   const uint64_t size = connection.received.size();
   if (connection.peer_finished) return begin_close(index);
+  if (size + connection.credit >= frame_bytes) connection.awaited_bytes = frame_bytes;
   if (frame_bytes <= small_credit_bytes) {
     if (size == 0 && connection.credit == 0) port_.request_done(connection.stream);
     if (size + connection.credit < frame_bytes || connection.credit == 0) {
@@ -204,6 +206,7 @@ void Broker::want(uint32_t index, uint64_t frame_bytes) {
     const uint64_t free = port_.receive_free();
     if (free < connection.grant.cost) log_.shed_resident(connection.grant.cost - free);
     allow(index, frame_bytes - expected);
+    connection.awaited_bytes = frame_bytes;
   }
 }
 
@@ -217,6 +220,7 @@ void Broker::finish_request(uint32_t index, uint64_t frame_bytes) {
   Connection& connection = connections_[index];
   if (connection.state == ConnectionState::free) return;
   connection.received.drop_front(pieces_, frame_bytes, [&](BufferIndex buffer) { release(buffer, Holder::request); });
+  connection.awaited_bytes = 0;
   drop_progress(connection);
   connection.topics_ensured = false;
   connection.asked_topics.clear();

@@ -40,6 +40,19 @@ TEST_F(PieceTest, RangesSeeTheBytesInOrder) {
   EXPECT_EQ(content(list.slice(99, 3)), std::vector<std::byte>(bytes.begin() + 99, bytes.begin() + 102));
 }
 
+TEST_F(PieceTest, LaterIsSoManyPiecesBehindAlsoInTheNextChunk) {
+  for (uint32_t i = 0; i < 40; ++i) add(i * 10, 10);
+  uint32_t visited = 1, fetched = 1;
+  list.slice(15, 370).for_each_and_later<2>(
+      [&](const Piece& piece) { EXPECT_EQ(piece.buffer.value, 10 * visited++); },
+      [&](const Piece& piece) {
+        EXPECT_EQ(piece.buffer.value, 10 * (visited + 2));
+        ++fetched;
+      });
+  EXPECT_EQ(visited, 39u);
+  EXPECT_EQ(fetched, 38u) << "the last piece of the list has none so far behind it";
+}
+
 TEST_F(PieceTest, CopyInReachesAcrossPieces) {
   add(10, 3);
   add(13, 3);
