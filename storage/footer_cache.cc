@@ -220,6 +220,7 @@ void FooterCache::completed(uint32_t index, int64_t result) {
                                                            block.section, block.number);
   block.state = whole ? State::whole : State::damaged;
   if (!whole) ++statistics_->footer_blocks_damaged;
+  if (!whole && result >= 0) damaged_ = block.segment;
   tell(index);
 }
 

@@ -12,7 +12,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
+#include <utility>
 
 #include "dataplane/base/buffer_table.h"
 #include "storage/bounded.h"
@@ -40,6 +42,9 @@ class FooterCache {
   std::span<const uint64_t> done() const { return done_.all(); }
   void forget_done() { done_.clear(); }
   void cancel(uint64_t token);
+
+  // A footer with a block that the drive gave, and that was not what was written; once.
+  std::optional<SealedSegment> take_damaged() { return std::exchange(damaged_, std::nullopt); }
 
   // The segment is released: its blocks go. Whoever waits for one is told, and finds the segment gone.
   void drop(SegmentNumber segment);
@@ -93,6 +98,7 @@ class FooterCache {
   uint32_t next_ = 0;  // where the search for one that waits begins
   Bounded<Want> wants_{limits::read_wants_max};
   Bounded<uint64_t> done_{limits::read_wants_max};
+  std::optional<SealedSegment> damaged_;
   iovec vector_{};
   DriveRequest request_;
 };

@@ -33,6 +33,7 @@ bool FooterWriter::begin(const SegmentEnd& end, const FooterRows& rows, Millisec
   const bool fits = end.position.value % drive_block_ == 0 && end.position.value < segment_bytes_ &&
                     footer_bytes(rows, block_bytes_, drive_block_) <= segment_bytes_ - end.position.value;
   if (!fits) return false;
+  erasing_ = false;
   end_ = end;
   head_ = {};
   head_.max_timestamp = max_timestamp;
@@ -45,6 +46,19 @@ bool FooterWriter::begin(const SegmentEnd& end, const FooterRows& rows, Millisec
   used_ = sizeof(disk::FooterBlock);
   retries_ = 0;
   state_ = State::filling;
+  return true;
+}
+
+bool FooterWriter::erase(const SealedSegment& segment) {
+  check(idle(), "a footer is erased while one is written", static_cast<long long>(end_.number.value));
+  at_ = FilePosition(uint64_t{segment.end_sector} * SealedSegment::sector_bytes);
+  if (at_.value % drive_block_ != 0) return false;
+  end_ = {.number = segment.number, .slot = segment.slot};
+  length_ = drive_block_;
+  std::memset(data_, 0, length_);
+  retries_ = 0;
+  erasing_ = true;
+  state_ = State::head;
   return true;
 }
 
@@ -188,9 +202,10 @@ void FooterWriter::sent() {
       return send_head();
     case State::head:
       ++statistics_->writes;
+      state_ = State::idle;
+      if (erasing_) return;
       ++statistics_->footers;
       written_ = sealed_segment(head_, end_);
-      state_ = State::idle;
       return;
     case State::idle:
     case State::filling:

@@ -25,6 +25,8 @@ class FooterWriter {
 
   // False: there is no room for it behind the segment's end. `rows` are the most that will come.
   [[nodiscard]] bool begin(const SegmentEnd& end, const FooterRows& rows, Milliseconds max_timestamp);
+  // Takes a footer away, durably: the next start reads the segment whole. False: its head does not begin at a block.
+  bool erase(const SealedSegment& segment);
   bool idle() const { return state_ == State::idle; }
   bool takes_rows() const { return state_ == State::filling; }
   const SegmentEnd& segment() const { return end_; }  // that is being written, or was last
@@ -67,6 +69,7 @@ class FooterWriter {
 
   State state_ = State::idle;
   bool in_flight_ = false;
+  bool erasing_ = false;
   bool given_up_ = false;  // with a request in flight
   uint32_t retries_ = 0;
   SegmentEnd end_;

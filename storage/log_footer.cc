@@ -143,6 +143,13 @@ void Log::Impl::put_partition(PartitionNumber number, const Standing& standing, 
                                    .deleted = deleted ? 1u : 0u});
 }
 
+// So that the next start reads the segment whole; until then what the rest of it says is still of use.
+void Log::Impl::erase_damaged_footer() {
+  if (!footer.idle()) return;
+  const auto damaged = sealed.cache().take_damaged();
+  if (damaged && sealed.holds(damaged->number)) footer.erase(*damaged);
+}
+
 // From now on the segment is looked up in its footer, and leaves the index in slices. Meanwhile both answer.
 void Log::Impl::retire() {
   if (!retiring) {

@@ -104,6 +104,7 @@ struct Log::Impl {
   bool put_next_partition();
   void put_partition(PartitionNumber number, const Standing& standing, int32_t leader_epoch, bool deleted);
   void retire();
+  void erase_damaged_footer();
 
   // log_read.cc
   LookUp oldest_stretch(Partition& partition, Offset from);

@@ -81,6 +81,7 @@ const DriveRequest* Log::next_request(Nanoseconds now) {
   impl_->offered = Impl::Offered::write;
   if (const DriveRequest* request = impl_->writer.next_request(now)) return request;
   impl_->retire();
+  if (impl_->writer.healthy()) impl_->erase_damaged_footer();
   if (!impl_->footer.idle() && impl_->writer.healthy()) {
     impl_->build_footer();
     impl_->offered = Impl::Offered::footer;
