@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "dataplane/kafka/messages/fetch.h"
 #include "dataplane/kafka/messages/metadata.h"
@@ -13,7 +14,7 @@ namespace penstock::sim {
 using kafka::ErrorCode;
 
 namespace {
-constexpr kafka::Version metadata_version = 9;
+constexpr kafka::Version metadata_version = 9, metadata_version_with_ids = 12, fetch_version_with_ids = 13;
 constexpr Nanoseconds retry_ns = 5 * millisecond_ns;
 }  // namespace
 
@@ -23,7 +24,16 @@ void Consumer::node_lost() {
   high_watermark_ = -1;
 }
 
+kafka::Version Consumer::metadata_version_used() const {
+  return config_.life ? metadata_version_with_ids : metadata_version;
+}
+
 bool Consumer::step(std::span<Network* const> networks, Nanoseconds now) {
+  if (gone_at_ && now - *gone_at_ >= linger_ns) {
+    connection_.close();
+    state_ = State::idle;
+    return !std::exchange(over_, true);
+  }
   if (state_ != State::idle && connection_.ended(now)) {
     connection_.close();
     state_ = State::idle;
@@ -36,9 +46,10 @@ bool Consumer::step(std::span<Network* const> networks, Nanoseconds now) {
     if (!connection_.connect(networks[random_.below(networks.size())], 9092, now)) return false;
     kafka::MetadataRequest request;
     std::array<kafka::MetadataRequest::Topic, 1> topics;
-    topics[0].name = kafka::NullableText(std::string_view(config_.topic));
+    topics[0].name = kafka::NullableText(std::string_view(config_.topic_name()));
     request.topics = kafka::NullableSlice<kafka::MetadataRequest::Topic>(std::span(topics));
-    connection_.send(request, metadata_version, now);
+    request.allow_auto_topic_creation = !config_.life;
+    connection_.send(request, metadata_version_used(), now);
     state_ = State::locating;
     return true;
   }
@@ -56,18 +67,20 @@ bool Consumer::step(std::span<Network* const> networks, Nanoseconds now) {
 }
 
 void Consumer::on_located(const Frame& frame, std::span<Network* const> networks, Nanoseconds now) {
-  const Decoded<kafka::MetadataResponse> metadata(frame, metadata_version);
+  const Decoded<kafka::MetadataResponse> metadata(frame, metadata_version_used());
   connection_.close();
   state_ = State::idle;
   retry_at_ = now + retry_ns;
   const auto& topic = metadata.message.topics[0];
   if (topic.error_code != ErrorCode::NONE) return;
+  if (config_.life && topic.topic_id != config_.life->id) return;
   topic_id_ = topic.topic_id;
   const auto leader = static_cast<size_t>(topic.partitions[static_cast<uint32_t>(config_.partition)].leader_id);
   if (!connection_.connect(networks[leader], 9092, now)) return;
   // Version 9 of Metadata has no topic ids, so the fetch goes by name.
   constexpr std::array<kafka::Version, 4> versions = {4, 7, 11, 12};
   fetch_version_ = versions[random_.below(versions.size())];
+  if (config_.life) fetch_version_ = fetch_version_with_ids;
   if (config_.records_expire) fetch_version_ = std::max<kafka::Version>(fetch_version_, 7);  // they have the log start
   state_ = State::fetching;
   fetch(now);
@@ -80,7 +93,7 @@ void Consumer::fetch(Nanoseconds now) {
   request.max_bytes = static_cast<int32_t>(random_.between(1, 100'000));
   std::array<kafka::FetchRequest::Topic, 1> topics;
   std::array<kafka::FetchRequest::Partition, 1> partitions;
-  topics[0].name = std::string_view(config_.topic);
+  topics[0].name = std::string_view(config_.topic_name());
   topics[0].topic_id = topic_id_;
   partitions[0].index = config_.partition;
   partitions[0].fetch_offset = next_offset_;
@@ -88,6 +101,7 @@ void Consumer::fetch(Nanoseconds now) {
   topics[0].partitions = kafka::Slice<kafka::FetchRequest::Partition>(std::span(partitions));
   request.topics = kafka::Slice<kafka::FetchRequest::Topic>(std::span(topics));
   connection_.send(request, fetch_version_, now);
+  asked_at_ = now;
 }
 
 void Consumer::on_fetched(const Frame& frame, Nanoseconds now) {
@@ -112,6 +126,7 @@ void Consumer::on_fetched(const Frame& frame, Nanoseconds now) {
     retry_at_ = now + retry_ns;
     return;
   }
+  check(!gone_at_ || asked_at_ <= *gone_at_, "a deleted topic is served");
   high_watermark_ = partition.high_watermark;
   check(high_watermark_ >= highest_watermark_, "the high watermark went back", static_cast<long long>(high_watermark_),
         static_cast<long long>(highest_watermark_));

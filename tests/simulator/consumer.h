@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,9 @@ struct SeenBatch {
 };
 
 struct ConsumerConfig {
-  std::string topic;
+  std::string topic;              // as the world tells topics apart
+  std::optional<TopicLife> life;  // else whatever has the topic's name
+  const std::string& topic_name() const { return life ? life->name : topic; }
   int32_t partition = 0;
   uint64_t seed = 1;
   bool records_expire = false;
@@ -38,6 +41,9 @@ class Consumer {
   const std::vector<SeenBatch>& seen() const { return seen_; }
   int64_t next_offset() const { return next_offset_; }
   int64_t log_start() const { return log_start_; }
+  // Of its topic.
+  void deleted(Nanoseconds now) { gone_at_ = now; }
+  bool over() const { return over_; }
   int64_t high_watermark() const { return high_watermark_; }  // of the last answer since the node started, or -1
 
  private:
@@ -45,6 +51,7 @@ class Consumer {
   void on_located(const Frame& frame, std::span<Network* const> networks, Nanoseconds now);
   void on_fetched(const Frame& frame, Nanoseconds now);
   void fetch(Nanoseconds now);
+  kafka::Version metadata_version_used() const;
   void take_batches(const std::vector<std::byte>& records);
 
   const ConsumerConfig config_;
@@ -59,6 +66,9 @@ class Consumer {
   int64_t high_watermark_ = -1;
   int64_t highest_watermark_ = -1;
   std::vector<SeenBatch> seen_;
+  Nanoseconds asked_at_ = 0;
+  std::optional<Nanoseconds> gone_at_;
+  bool over_ = false;
 };
 
 }  // namespace penstock::sim

@@ -38,6 +38,11 @@ void Producer::restart() {
 }
 
 bool Producer::step(std::span<Network* const> networks, Nanoseconds now) {
+  if (gone_at_ && !over_ && now - *gone_at_ >= linger_ns) {
+    connection_.close();
+    state_ = State::idle;
+    over_ = true;
+  }
   if (state_ != State::idle && connection_.ended(now)) {
     connection_.close();
     restart();
@@ -61,8 +66,9 @@ bool Producer::locate(std::span<Network* const> networks, Nanoseconds now) {
   }
   kafka::MetadataRequest request;
   std::array<kafka::MetadataRequest::Topic, 1> topics;
-  topics[0].name = kafka::NullableText(std::string_view(config_.topic));
+  topics[0].name = kafka::NullableText(std::string_view(config_.topic_name()));
   request.topics = kafka::NullableSlice<kafka::MetadataRequest::Topic>(std::span(topics));
+  request.allow_auto_topic_creation = !config_.life;
   connection_.send(request, metadata_version, now);
   state_ = State::locating;
   return true;
@@ -99,11 +105,12 @@ void Producer::on_located(const Frame& frame, std::span<Network* const> networks
   check(metadata.message.topics.size() == 1, "metadata: not the one topic that was asked for");
   const auto& topic = metadata.message.topics[0];
   if (topic.error_code != ErrorCode::NONE) return;
+  if (config_.life && topic.topic_id != config_.life->id) return;
   topic_id_ = topic.topic_id;
   const auto leader = static_cast<size_t>(topic.partitions[static_cast<uint32_t>(config_.partition)].leader_id);
   if (!connection_.connect(networks[leader], 9092, now)) return;
   constexpr std::array<kafka::Version, 5> versions = {3, 7, 9, 12, 13};
-  produce_version_ = versions[random_.below(versions.size())];
+  produce_version_ = config_.life ? versions.back() : versions[random_.below(versions.size())];
   state_ = State::producing;
   if (config_.idempotent && producer_id_ < 0) {
     connection_.send(kafka::InitProducerIdRequest{}, identify_version, now);
@@ -111,8 +118,14 @@ void Producer::on_located(const Frame& frame, std::span<Network* const> networks
   }
 }
 
-void Producer::on_identified(const Frame& frame, Nanoseconds) {
+void Producer::on_identified(const Frame& frame, Nanoseconds now) {
   const Decoded<kafka::InitProducerIdResponse> answer(frame, identify_version);
+  if (answer.message.error_code == ErrorCode::COORDINATOR_NOT_AVAILABLE) {  // the catalog fails
+    connection_.close();
+    restart();
+    retry_at_ = now + retry_ns;
+    return;
+  }
   check(answer.message.error_code == ErrorCode::NONE, "no producer id", static_cast<int>(answer.message.error_code));
   producer_id_ = answer.message.producer_id;
   producer_epoch_ = answer.message.producer_epoch;
@@ -126,6 +139,7 @@ void Producer::on_produced(const Frame& frame, Nanoseconds now) {
         in_flight_.front().correlation_id, frame.correlation_id);
   const auto& partition = answer.message.topics[0].partitions[0];
   if (partition.error_code == ErrorCode::NONE) {
+    check(!gone_at_ || in_flight_.front().sent_at <= *gone_at_, "a deleted topic takes batches");
     const auto [place, fresh] = acknowledged_.emplace(in_flight_.front().batch, partition.base_offset);
     check(fresh, "batch acknowledged twice", in_flight_.front().batch);
     in_flight_.pop_front();
@@ -157,7 +171,7 @@ bool Producer::send_more(Nanoseconds now) {
     request.timeout_ms = 30'000;
     std::array<kafka::ProduceRequest::Topic, 1> topics;
     std::array<kafka::ProduceRequest::Partition, 1> partitions;
-    topics[0].name = std::string_view(config_.topic);
+    topics[0].name = std::string_view(config_.topic_name());
     topics[0].topic_id = topic_id_;
     partitions[0].index = config_.partition;
     partitions[0].records = kafka::Records::external(next->bytes.size());
@@ -166,6 +180,7 @@ bool Producer::send_more(Nanoseconds now) {
     const std::array<std::span<const std::byte>, 1> records = {next->bytes};
     next->correlation_id = connection_.send(request, produce_version_, now, records);
     next->sent = true;
+    next->sent_at = now;
     busy = true;
   }
   return busy;

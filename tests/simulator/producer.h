@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,9 @@ inline constexpr Milliseconds wall_start_ms = 1'700'000'000'000;  // the time of
 
 struct ProducerConfig {
   uint32_t number = 0;  // unique in the world
-  std::string topic;
+  std::string topic;              // as the world tells topics apart
+  std::optional<TopicLife> life;  // else whatever has the topic's name
+  const std::string& topic_name() const { return life ? life->name : topic; }
   int32_t partition = 0;
   bool idempotent = false;
   uint32_t batches = 50;
@@ -35,7 +38,11 @@ class Producer {
   bool step(std::span<Network* const> networks, Nanoseconds now);
   // The node crashed: every connection is gone.
   void node_lost();
-  bool done() const { return next_ >= config_.batches && in_flight_.empty(); }
+  bool done() const { return over_ || (next_ >= config_.batches && in_flight_.empty()); }
+  // Of its topic.
+  void deletion_asked() { may_be_gone_ = true; }
+  void deleted(Nanoseconds now) { gone_at_ = now; }
+  bool may_be_gone() const { return may_be_gone_; }
   const ProducerConfig& config() const { return config_; }
 
   // What was acknowledged: batch number -> base offset.
@@ -58,6 +65,7 @@ class Producer {
     int32_t sequence = 0;
     bool sent = false;
     int32_t correlation_id = 0;
+    Nanoseconds sent_at = 0;
     std::vector<std::byte> bytes;
   };
   void restart();
@@ -84,6 +92,9 @@ class Producer {
   std::map<uint32_t, int64_t> acknowledged_;
   std::map<uint32_t, Built> built_;
   uint32_t errors_ = 0;
+  bool may_be_gone_ = false;
+  std::optional<Nanoseconds> gone_at_;
+  bool over_ = false;
 };
 
 }  // namespace penstock::sim

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "dataplane/kafka/frame.h"
+#include "dataplane/kafka/types.h"
 #include "tests/simulator/network.h"
 
 namespace penstock::sim {
@@ -18,6 +19,15 @@ struct Frame {
   int32_t correlation_id = 0;
   std::vector<std::byte> bytes;  // header and body
 };
+
+// One life of a topic that is deleted and created again (see churner.h): clients of it go by its id.
+struct TopicLife {
+  std::string name;
+  kafka::Uuid id{};
+};
+
+// How long clients go on with a topic after its deletion was confirmed, in which they must get nothing.
+inline constexpr Nanoseconds linger_ns = 20 * millisecond_ns;
 
 // One connection to one lane.
 class Connection {

@@ -60,17 +60,19 @@ int main(int argc, char** argv) {
     sum.segments_released += one.segments_released;
     sum.records_expired += one.records_expired;
     sum.footers_read += one.footers_read;
+    sum.topic_lives += one.topic_lives;
     sum.trace_hash = sum.trace_hash * 31 + one.trace_hash;
     if (trace || (seed - first + 1) % 1000 == 0 || seed == last) {
       const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       std::printf(
           "seed %llu: %llu lives, %u crashes, %llu acknowledged, %llu errors answered, %llu drive errors, "
-          "%llu segments released, %llu records expired, %llu footers read, %.0f simulated s in %.1f s, trace "
+          "%llu segments released, %llu records expired, %llu footers read, %llu lives of topics, %.0f simulated s in %.1f s, trace "
           "%016llx\n",
           seed, seed - first + 1, sum.crashes, static_cast<unsigned long long>(sum.acknowledged),
           static_cast<unsigned long long>(sum.storage_errors), static_cast<unsigned long long>(sum.drive_errors),
           static_cast<unsigned long long>(sum.segments_released), static_cast<unsigned long long>(sum.records_expired),
-          static_cast<unsigned long long>(sum.footers_read), static_cast<double>(sum.simulated_ns) / 1e9, seconds,
+          static_cast<unsigned long long>(sum.footers_read), static_cast<unsigned long long>(sum.topic_lives),
+          static_cast<double>(sum.simulated_ns) / 1e9, seconds,
           static_cast<unsigned long long>(sum.trace_hash));
       std::fflush(stdout);
     }

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 #include <map>
+#include <ranges>
 #include <tuple>
 
 #include "dataplane/tcp/tcp_streams.h"
@@ -19,6 +20,7 @@ namespace {
 
 constexpr uint64_t arena_bytes = 16 * MiB;
 constexpr uint64_t log_region_bytes = 6 * MiB, send_region_bytes = 2 * MiB;
+constexpr uint32_t partitions_max = 1024;  // of a lane; a deleted one's slot is free again after the next start
 constexpr Nanoseconds life_max_ns = 600 * second_ns;  // a life that takes longer has stopped making progress
 
 DriveUnits random_units(SimRandom& random) {
@@ -169,7 +171,7 @@ struct World::LaneOver final : World::SimLane {
 };
 
 World::World(uint64_t seed, bool trace, bool over_tcp)
-    : seed_(seed), trace_(trace), over_tcp_(over_tcp), random_(seed) {
+    : seed_(seed), trace_(trace), over_tcp_(over_tcp), random_(seed), churn_random_(seed ^ 0xc4052) {
   constexpr uint32_t lane_counts[] = {1, 1, 2, 4};
   lane_count_ = lane_counts[random_.below(4)];
   units_ = random_units(random_);
@@ -203,7 +205,11 @@ World::World(uint64_t seed, bool trace, bool over_tcp)
       const std::string name = "topic-" + std::to_string(topic);
       const bool expire = retention_.contains(name);
       consumers_.push_back(std::make_unique<Consumer>(
-          ConsumerConfig{name, static_cast<int32_t>(partition), random_.next(), expire}));
+          ConsumerConfig{.topic = name,
+                         .life = {},
+                         .partition = static_cast<int32_t>(partition),
+                         .seed = random_.next(),
+                         .records_expire = expire}));
       if (expire && random_.one_in(2)) {
         deleters_.push_back(
             std::make_unique<Deleter>(DeleterConfig{name, static_cast<int32_t>(partition), random_.next()}));
@@ -211,6 +217,10 @@ World::World(uint64_t seed, bool trace, bool over_tcp)
     }
   }
   partitions_per_topic_ = static_cast<int32_t>(partitions);
+  for (uint64_t i = 0, count = churn_random_.one_in(2) ? churn_random_.between(1, 3) : 0; i < count; ++i) {
+    churners_.push_back(std::make_unique<Churner>(
+        ChurnerConfig{"churn-" + std::to_string(i), static_cast<int32_t>(churn_random_.between(1, 3)), churn_random_.next()}));
+  }
 }
 
 World::~World() = default;
@@ -223,7 +233,7 @@ void World::note(const std::string& line) {
 void World::start_node(bool faults) {
   ++restarts_;
   const RandomSource source = [this] { return random_.next(); };
-  auto catalog = Catalog::open(store_, {.lane_count = lane_count_}, source);
+  auto catalog = Catalog::open(store_, {.lane_count = lane_count_, .slots_per_lane_max = partitions_max}, source);
   check(catalog.has_value(), "the catalog does not open");
   for (const auto& [topic, policy] : retention_) {
     if (catalog->find(topic) != nullptr) continue;
@@ -261,7 +271,7 @@ void World::start_node(bool faults) {
     // What is kept in memory has a bound of its own, or only the memory there is.
     log.resident_bytes_max = random_.one_in(3) ? log_region_bytes : random_.one_in(2) ? 1 * MiB : 64 * KiB;
     log.read_bytes_max = random_.one_in(3) ? log_region_bytes : 1 * MiB;
-    log.partitions_max = 64;
+    log.partitions_max = partitions_max;
     log.producers_max = 256;
     log.retention_interval_ns = static_cast<Nanoseconds>(random_.between(1, 20)) * millisecond_ns;
     log.footer_cache_bytes = random_.one_in(3) ? 1 * MiB : random_.below(6) * 16 * KiB;
@@ -290,6 +300,7 @@ void World::crash_node() {
   for (auto& producer : producers_) producer->node_lost();
   for (auto& consumer : consumers_) consumer->node_lost();
   for (auto& deleter : deleters_) deleter->node_lost();
+  for (auto& churner : churners_) churner->node_lost();
   for (uint32_t i = 0; i < lane_count_; ++i) {
     summary_.segments_released += lanes_[i]->log.statistics().segments_released;
     summary_.drive_errors += lanes_[i]->log.statistics().write_errors;
@@ -316,6 +327,7 @@ void World::stop_node() {
   for (auto& producer : producers_) producer->node_lost();
   for (auto& consumer : consumers_) consumer->node_lost();
   for (auto& deleter : deleters_) deleter->node_lost();
+  for (auto& churner : churners_) churner->node_lost();
   for (uint32_t i = 0; i < lane_count_; ++i) {
     summary_.segments_released += lanes_[i]->log.statistics().segments_released;
     SimLane& lane = *lanes_[i];
@@ -329,6 +341,58 @@ void World::stop_node() {
   }
   lanes_.clear();
   control_.reset();
+}
+
+bool World::churn() {
+  bool busy = false;
+  std::vector<Network*> networks;
+  for (auto& lane : lanes_) networks.push_back(&lane->network());
+  for (auto& churner : churners_) {
+    // Now and then the catalog does not take a change, or takes it and does not say so.
+    if (!churner->finishing() && churn_random_.one_in(200)) {
+      store_.fail_commits(churn_random_.one_in(2) ? MemoryStore::Failure::change_lost : MemoryStore::Failure::answer_lost, 1);
+    }
+    busy |= churner->step(networks, now_);
+    const std::string name = churner->life_name();
+    const auto of_this_life = [&](const auto& client) { return client->config().topic == name; };
+    switch (churner->take_news()) {
+      case Churner::News::none:
+        break;
+      case Churner::News::created:
+        begin_life(*churner);
+        break;
+      case Churner::News::deletion_asked:
+        for (auto& producer : producers_ | std::views::filter(of_this_life)) producer->deletion_asked();
+        break;
+      case Churner::News::deleted:
+        note(name + " is deleted");
+        for (auto& producer : producers_ | std::views::filter(of_this_life)) producer->deleted(now_);
+        for (auto& consumer : consumers_ | std::views::filter(of_this_life)) consumer->deleted(now_);
+    }
+  }
+  return busy;
+}
+
+void World::begin_life(const Churner& churner) {
+  note(churner.life_name() + " is created");
+  ++summary_.topic_lives;
+  const TopicLife life{churner.config().topic, churner.topic_id()};
+  for (uint64_t i = 0, count = churn_random_.between(1, 2); i < count; ++i) {
+    ProducerConfig config;
+    config.number = static_cast<uint32_t>(producers_.size());
+    config.topic = churner.life_name();
+    config.life = life;
+    config.partition = static_cast<int32_t>(churn_random_.below(static_cast<uint64_t>(churner.config().partitions)));
+    config.idempotent = churn_random_.one_in(2);
+    config.batches = static_cast<uint32_t>(churn_random_.between(5, 60));
+    config.in_flight_max = static_cast<uint32_t>(churn_random_.between(1, 5));
+    config.seed = churn_random_.next();
+    producers_.push_back(std::make_unique<Producer>(config));
+  }
+  for (int32_t partition = 0; partition < churner.config().partitions; ++partition) {
+    consumers_.push_back(std::make_unique<Consumer>(
+        ConsumerConfig{.topic = churner.life_name(), .life = life, .partition = partition, .seed = churn_random_.next()}));
+  }
 }
 
 bool World::carry_control() {
@@ -356,6 +420,7 @@ bool World::step() {
   }
   for (auto& producer : producers_) busy |= producer->step(networks, now_);
   for (auto& consumer : consumers_) busy |= consumer->step(networks, now_);
+  busy |= churn();
   if (auditors_.empty()) {
     for (auto& deleter : deleters_) busy |= deleter->step(networks, now_);
   }
@@ -384,7 +449,11 @@ void World::run_until_clients_are_done() {
     for (const auto& producer : producers_) {
       if (!producer->done()) return false;
     }
+    for (const auto& churner : churners_) {
+      if (!churner->finished()) return false;
+    }
     for (const auto& consumer : consumers_) {
+      if (consumer->over()) continue;
       if (consumer->high_watermark() < 0 || consumer->next_offset() < consumer->high_watermark()) return false;
     }
     return true;
@@ -416,6 +485,8 @@ WorldSummary World::run() {
     else
       crash_node();
   }
+  store_.fail_commits(MemoryStore::Failure::none, 0);
+  for (auto& churner : churners_) churner->finish();
   start_node(false);
   add_auditors();
   run_until_clients_are_done();
@@ -518,12 +589,13 @@ void World::check_everything() {
           check_expired(*producer, batch, base_offset);
           continue;
         }
+        if (copies == 0 && producer->may_be_gone()) continue;
         check(copies >= 1, "an acknowledged batch is lost", static_cast<long long>(seed_), batch);
         check(found->second[0].base_offset == acknowledged->second, "a batch is not where it was acknowledged",
               found->second[0].base_offset, acknowledged->second);
       }
       check(copies <= 1, "a batch is there twice", static_cast<long long>(seed_), batch);
-      if (config.idempotent && retention(config.topic) == nullptr) {
+      if (config.idempotent && retention(config.topic) == nullptr && !producer->may_be_gone()) {
         check(copies == 1, "a gap in what an idempotent producer wrote", static_cast<long long>(seed_), batch);
       }
       if (copies == 1) {

@@ -6,7 +6,8 @@
 // and lanes talk over simulated streams, or over our TCP and a link that loses and reorders.
 //
 // In some worlds records expire, by age, size or DeleteRecords, segments are small, and the log turns over many times;
-// sometimes the wall clock is wrong for a while.
+// sometimes the wall clock is wrong for a while. In some, topics are deleted and created again under the same name, with
+// clients of their own for each of their lives, and the catalog sometimes fails.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +21,7 @@
 #include "dataplane/lane.h"
 #include "drivers/sim/random.h"
 #include "drivers/sim/sim_drive.h"
+#include "tests/simulator/churner.h"
 #include "tests/simulator/consumer.h"
 #include "tests/simulator/deleter.h"
 #include "tests/simulator/producer.h"
@@ -36,6 +38,7 @@ struct WorldSummary {
   uint64_t segments_released = 0;
   uint64_t records_expired = 0;  // offsets below the log starts at the end
   uint64_t footers_read = 0;     // at starts, of sealed segments
+  uint64_t topic_lives = 0;      // of topics that are deleted and created again
   uint64_t trace_hash = 0;      // the same for the same seed on every compiler
 };
 
@@ -59,6 +62,8 @@ class World {
   bool carry_control();
   void check_everything();
   void add_auditors();
+  bool churn();
+  void begin_life(const Churner& churner);
   void check_expired(const Producer& producer, uint32_t batch, int64_t base_offset);
   const RetentionPolicy* retention(const std::string& topic) const;
   bool is_gone(const std::string& topic, int32_t partition, int64_t next_offset) const;
@@ -79,6 +84,8 @@ class World {
   std::vector<std::unique_ptr<Producer>> producers_;
   std::vector<std::unique_ptr<Consumer>> consumers_;
   std::vector<std::unique_ptr<Deleter>> deleters_;
+  std::vector<std::unique_ptr<Churner>> churners_;
+  SimRandom churn_random_;
   std::map<std::string, RetentionPolicy> retention_;           // topics whose records expire
   std::map<std::pair<std::string, int32_t>, const Consumer*> auditors_;  // read all there is in the last life
   Milliseconds clock_error_ms_ = 0;
