@@ -1,6 +1,7 @@
 #include "drivers/uring/ring.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -133,6 +134,15 @@ void Ring::bind_to_this_thread() {
     enabled_ = true;
   }
   if (owner_thread_ == 0) owner_thread_ = ::gettid();
+}
+
+bool Ring::keep_workers_on(const std::vector<uint32_t>& processors) {
+  check(bound_to_this_thread(), "workers are placed by the ring's thread");
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const uint32_t processor : processors) CPU_SET(processor, &set);
+  poll();  // a thread has workers from its first submission on
+  return io_uring_register(static_cast<unsigned>(raw_.ring_fd), IORING_REGISTER_IOWQ_AFF, &set, sizeof set) == 0;
 }
 
 bool Ring::bound_to_this_thread() const { return owner_thread_ == ::gettid(); }

@@ -19,6 +19,7 @@
 #include <expected>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "dataplane/base/buffer_table.h"
 #include "dataplane/base/check.h"
@@ -77,6 +78,9 @@ class Ring {
   void cancel(RingOwner owner, uint64_t tag);
 
   void bind_to_this_thread();
+  // The kernel's worker threads of this ring's thread (see ring_workers.h) run on these processors only; by default on
+  // all there are. By the ring's thread, once bound; false: the kernel (before 5.14) or a cgroup refuses.
+  bool keep_workers_on(const std::vector<uint32_t>& processors);
   bool bound_to_this_thread() const;
 
   // Submits, and collects completions without sleeping; no system call when there is nothing to do.

@@ -62,7 +62,7 @@ TEST(Metrics, APortHasItsOwn) {
   lanes[1].network.tcp[static_cast<size_t>(TcpCount::drop_tcp_checksum)].set(5);
   const std::vector<const LaneMetrics*> both{&lanes[0], &lanes[1]};
   const PortCounts port{.missed = 11, .no_buffer = 12, .receive_errors = 13, .transmit_errors = 14, .link_up = true};
-  const auto samples = samples_of(metrics_page(both, &port));
+  const auto samples = samples_of(metrics_page(both, {}, &port));
   EXPECT_EQ(samples.at("penstock_frames_received_total{lane=\"1\"}"), "7");
   EXPECT_EQ(samples.at("penstock_frames_received_total{lane=\"0\"}"), "0");
   EXPECT_EQ(samples.at("penstock_payload_frames_aligned_total{lane=\"1\"}"), "6");
@@ -79,6 +79,15 @@ TEST(Metrics, APortHasItsOwn) {
   const auto without = samples_of(metrics_page(both));
   EXPECT_FALSE(without.contains("penstock_port_link_up"));
   EXPECT_FALSE(without.contains("penstock_frames_received_total{lane=\"0\"}"));
+}
+
+TEST(Metrics, TheKernelsWorkersAreCountedByLane) {
+  std::deque<LaneMetrics> lanes(2);
+  const std::vector<RingWorkers> workers{{}, {.threads = 2, .wakes_total = 31}};
+  const auto samples = samples_of(metrics_page(std::vector<const LaneMetrics*>{&lanes[0], &lanes[1]}, workers));
+  EXPECT_EQ(samples.at("penstock_ring_workers{lane=\"0\"}"), "0");
+  EXPECT_EQ(samples.at("penstock_ring_workers{lane=\"1\"}"), "2");
+  EXPECT_EQ(samples.at("penstock_ring_worker_wakes_total{lane=\"1\"}"), "31");
 }
 
 TEST(Metrics, ErrorsHaveKafkasNames) {

@@ -37,6 +37,12 @@ TEST(Placement, NamedCoresAreTakenInTheirOrder) {
   EXPECT_EQ(processors(place_lanes(two_sockets(), 4, {"6", "1-3", "2"})), (std::vector<uint32_t>{6, 1, 2, 3}));
 }
 
+TEST(Placement, WhereNoLaneIsNeitherThreadOfACoreIsTaken) {
+  const Machine machine = two_sockets();
+  EXPECT_EQ(without_lanes(machine, *place_lanes(machine, 2, {"1", "6"})), (std::vector<uint32_t>{0, 4, 3, 7}));
+  EXPECT_TRUE(without_lanes(machine, *place_lanes(machine, 4, {"auto"})).empty());
+}
+
 TEST(Placement, ErrorsSayWhichCore) {
   EXPECT_EQ(place_lanes(two_sockets(), 1, {"8"}).error(),
             "cores: this process may not use core 8, or the machine has no such core");

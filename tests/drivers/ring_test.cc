@@ -2,12 +2,17 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <fstream>
 #include <thread>
 
 #include "dataplane/base/mailbox.h"
+#include "drivers/uring/ring_workers.h"
 #include "tests/drivers/real_world.h"
 
 namespace penstock::test {
@@ -37,6 +42,69 @@ TEST_P(RingTest, SortsCompletionsByOwnerAndKeepsTags) {
   }
   EXPECT_EQ(drive, 100u);
   EXPECT_EQ(streams, 100u);
+}
+
+std::string allowed_processors(pid_t task) {
+  std::ifstream file("/proc/self/task/" + std::to_string(task) + "/status");
+  constexpr std::string_view key = "Cpus_allowed_list:\t";
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(key)) return line.substr(key.size());
+  }
+  return "";
+}
+
+// The kernel makes a worker for what it is told not to try at once; a read of an empty pipe keeps it busy.
+void punt_and_look(Ring* ring) {
+  pthread_setname_np(pthread_self(), "lane-7");
+  cpu_set_t mine;
+  ASSERT_EQ(sched_getaffinity(0, sizeof mine, &mine), 0);
+  uint32_t last = 0;
+  for (uint32_t processor = 0; processor < CPU_SETSIZE; ++processor) last = CPU_ISSET(processor, &mine) ? processor : last;
+  if (CPU_COUNT(&mine) < 2) GTEST_SKIP() << "a single processor";
+  ring->bind_to_this_thread();
+  ASSERT_TRUE(ring->keep_workers_on({last}));
+  RingWorkerWatch watch;
+
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  char byte = 0;
+  const auto punt = [&] {
+    io_uring_sqe* entry =
+        ring->prepare(RingOwner::drive, 1, [&](io_uring_sqe* read) { io_uring_prep_read(read, ends[0], &byte, 1, 0); });
+    entry->flags |= IOSQE_ASYNC;
+    ring->poll();
+  };
+  punt();
+  std::vector<pid_t> workers;
+  for (const Nanoseconds until = clock_now() + 5 * second_ns; workers.empty() && clock_now() < until;) {
+    workers = ring_workers_of(gettid());
+  }
+  ASSERT_EQ(workers.size(), 1u);
+  EXPECT_EQ(allowed_processors(workers[0]), std::to_string(last));
+  EXPECT_EQ(watch.look().at("lane-7").threads, 1u);
+
+  const auto finish = [&] {
+    ASSERT_EQ(write(ends[1], "x", 1), 1);
+    RingCompletion done;
+    for (const Nanoseconds until = clock_now() + 5 * second_ns; !ring->next_completion(RingOwner::drive, done);) {
+      ASSERT_LT(clock_now(), until);
+      ring->wait(clock_now(), clock_now() + millisecond_ns);
+    }
+  };
+  finish();
+  const uint64_t before = watch.look().at("lane-7").wakes_total;
+  for (int i = 0; i < 20; ++i) {
+    punt();
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    finish();
+  }
+  EXPECT_GE(watch.look().at("lane-7").wakes_total, before + 20);
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST_P(RingTest, WorkersRunWhereTheyAreToldAndAreCounted) {
+  std::thread(punt_and_look, ring.get()).join();  // the workers end with it
 }
 
 TEST_P(RingTest, SleepsUntilTheDeadline) {

@@ -61,6 +61,8 @@ std::expected<void, std::string> map_memory(LaneSetup& setup) {
   if (!ring) return std::unexpected(ring.error());
   setup.ring = std::move(*ring);
   setup.ring->bind_to_this_thread();
+  if (!setup.worker_processors.empty() && !setup.ring->keep_workers_on(setup.worker_processors))
+    spdlog::warn("lane {}: the kernel's worker threads could not be kept off the lanes' cores", setup.place.lane);
   setup.mailboxes->to_lane.on_push([wanted = setup.ring.get()] { wanted->wake(); });
   return {};
 }
@@ -169,8 +171,10 @@ void run(LaneSetup& setup) {
 
 }  // namespace
 
+std::string lane_thread_name(uint32_t lane) { return "lane-" + std::to_string(lane); }
+
 void run_lane(LaneSetup& setup) {
-  pthread_setname_np(pthread_self(), ("lane-" + std::to_string(setup.place.lane)).c_str());
+  pthread_setname_np(pthread_self(), lane_thread_name(setup.place.lane).c_str());
   if (setup.port != nullptr)
     run<DpdkWorld>(setup);
   else

@@ -32,9 +32,12 @@ namespace penstock {
 
 class Port;
 
+std::string lane_thread_name(uint32_t lane);
+
 class LaneSetup {
  public:
   LanePlace place;
+  std::vector<uint32_t> worker_processors;  // where the kernel's worker threads may run; empty: anywhere
   std::string directory;
   Endpoint listen;  // of this lane
   MemoryPlan memory;

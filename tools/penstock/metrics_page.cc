@@ -247,13 +247,27 @@ void add_port(std::string& page, const PortCounts& port) {
   add("penstock_port_link_up", "gauge", "Whether the link is up.", port.link_up ? 1 : 0);
 }
 
+void add_workers(std::string& page, std::span<const RingWorkers> workers) {
+  const auto add = [&](const char* name, const char* type, const char* help, auto value) {
+    head(page, name, type, help);
+    for (size_t lane = 0; lane < workers.size(); ++lane)
+      fmt::format_to(std::back_inserter(page), "{}{{lane=\"{}\"}} {}\n", name, lane, value(workers[lane]));
+  };
+  add("penstock_ring_workers", "gauge", "Kernel threads that io_uring has made for the lane, for what would block it.",
+      [](const RingWorkers& each) { return each.threads; });
+  add("penstock_ring_worker_wakes_total", "counter",
+      "Their wake-ups, as far as was seen when somebody looked: operations that io_uring handed over to them.",
+      [](const RingWorkers& each) { return each.wakes_total; });
+}
+
 }  // namespace
 
-std::string metrics_page(Lanes lanes, const PortCounts* port) {
+std::string metrics_page(Lanes lanes, std::span<const RingWorkers> workers, const PortCounts* port) {
   std::string page;
   for (const Metric& metric : metrics) add_plain(page, lanes, metric);
   add_errors(page, lanes);
   add_produce_latency(page, lanes);
+  add_workers(page, workers);
   if (port != nullptr) {
     add_network(page, lanes);
     add_drops(page, lanes);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "dataplane/metrics.h"
+#include "drivers/uring/ring_workers.h"
 
 namespace penstock {
 
@@ -14,7 +15,8 @@ struct PortCounts {
   bool link_up = false;
 };
 
-// `port`: nullptr when there is none.
-std::string metrics_page(std::span<const LaneMetrics* const> lanes, const PortCounts* port = nullptr);
+// `workers`: by lane. `port`: nullptr when there is none.
+std::string metrics_page(std::span<const LaneMetrics* const> lanes, std::span<const RingWorkers> workers = {},
+                         const PortCounts* port = nullptr);
 
 }  // namespace penstock

@@ -133,6 +133,18 @@ std::expected<std::vector<LanePlace>, std::string> place_lanes(const Machine& ma
   return places;
 }
 
+std::vector<uint32_t> without_lanes(const Machine& machine, const std::vector<LanePlace>& places) {
+  std::vector<uint32_t> others;
+  for (const Processor& processor : machine.processors) {
+    const auto on_its_core = [&](const LanePlace& place) {
+      const auto its = std::ranges::find(machine.processors, place.processor, &Processor::number);
+      return its != machine.processors.end() && its->core == processor.core;
+    };
+    if (std::ranges::none_of(places, on_its_core)) others.push_back(processor.number);
+  }
+  return others;
+}
+
 std::string placement_table(const std::vector<LanePlace>& places) {
   std::string table = "lane  core  NUMA node\n";
   for (const LanePlace& place : places) {

@@ -45,6 +45,9 @@ std::optional<uint32_t> numa_node_of_drive(const std::string& device);
 std::expected<std::vector<LanePlace>, std::string> place_lanes(const Machine& machine, uint32_t lane_count,
                                                                const std::vector<std::string>& cores);
 
+// The processors without a lane, where whatever is not a lane's may run. Empty: there are none.
+std::vector<uint32_t> without_lanes(const Machine& machine, const std::vector<LanePlace>& places);
+
 // One line per lane, and a word where lanes share a processor.
 std::string placement_table(const std::vector<LanePlace>& places);
 

@@ -26,6 +26,7 @@
 #include "drivers/sqlite/catalog_store.h"
 #include "drivers/uring/block_device.h"
 #include "drivers/uring/drive_units.h"
+#include "drivers/uring/ring_workers.h"
 #include "tools/penstock/admin_server.h"
 #include "tools/penstock/control_thread.h"
 #include "tools/penstock/data_directory.h"
@@ -117,6 +118,7 @@ class Node {
   std::unique_ptr<Port> port_;
   std::deque<LaneMailboxes> mailboxes_;
   std::deque<LaneMetrics> metrics_;
+  RingWorkerWatch worker_watch_;
   std::deque<LaneSetup> lanes_;
   std::vector<LaneWatch> watches_;
   std::unique_ptr<ControlThread> control_;
@@ -251,7 +253,11 @@ Result<void> Node::start_admin() {
                                          std::vector<const LaneMetrics*> lanes;
                                          for (const LaneMetrics& each : metrics_) lanes.push_back(&each);
                                          const std::optional<PortCounts> port = port_counts();
-                                         return metrics_page(lanes, port ? &*port : nullptr);
+                                         std::vector<RingWorkers> workers;
+                                         auto seen = worker_watch_.look();
+                                         for (uint32_t lane = 0; lane < lanes_.size(); ++lane)
+                                           workers.push_back(seen[lane_thread_name(lane)]);
+                                         return metrics_page(lanes, workers, port ? &*port : nullptr);
                                        },
                                    .not_ready = [this] { return not_ready(); }});
   if (!admin) return cannot_start(admin.error());
@@ -413,6 +419,7 @@ Result<void> Node::start_port() {
 
 void Node::set_up_lane(uint32_t lane, LaneSetup& setup) {
   setup.place = places_[lane];
+  setup.worker_processors = without_lanes(machine_, places_);
   setup.directory = directory_->lane_path(lane);
   setup.listen = endpoint_of(config_.listen, static_cast<uint16_t>(config_.port + lane));
   setup.memory = memory_;
