@@ -111,7 +111,7 @@ struct Log::Impl {
   bool fetch_resident(const IndexEntry& entry, ResidentCommits::Name name, PiecePool& pool, PieceList& to);
   static LookUp stored(const std::optional<IndexEntry>& entry, StoredBatch& batch);
   template <class Ask>
-  LookUp earlier_of(std::optional<IndexEntry> here, Ask&& ask, StoredBatch& batch);
+  LookUp earlier_of(std::optional<IndexEntry> here, Offset end, Ask&& ask, StoredBatch& batch);
   static OffsetRange durable_range(const PartitionState& state) { return {state.log_start, state.durable}; }
   const LiveSegment* live(SegmentNumber segment) const;
   void remember_slot(SegmentNumber segment, SegmentSlot slot, bool anew, bool unknown_entries);

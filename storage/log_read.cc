@@ -35,12 +35,14 @@ Log::LookUp Log::Impl::stored(const std::optional<IndexEntry>& entry, StoredBatc
   return LookUp::found;
 }
 
-// What comes first in the order of offsets: `here`, of the segments in memory, or what ask(entry) finds in the others.
+// What comes first in the order of offsets: `here`, of the segments in memory, or what ask(entry) finds in the others. No
+// footer knows of what lies beyond the partition's end.
 template <class Ask>
-Log::LookUp Log::Impl::earlier_of(std::optional<IndexEntry> here, Ask&& ask, StoredBatch& batch) {
+Log::LookUp Log::Impl::earlier_of(std::optional<IndexEntry> here, Offset end, Ask&& ask, StoredBatch& batch) {
   IndexEntry there;
   const LookUp verdict = look_up_of(ask(there));
   if (verdict != LookUp::found && verdict != LookUp::none) return verdict;
+  if (verdict == LookUp::found && there.next_offset() > end) return LookUp::damaged;
   if (verdict == LookUp::found && (!here || there.base_offset < here->base_offset)) here = there;
   return stored(here, batch);
 }
@@ -54,7 +56,7 @@ Log::LookUp Log::find(PartitionSlot slot, Offset offset, uint64_t token, StoredB
   const auto here = impl_->index.find(state.number, from, Impl::durable_range(state));
   if (here && here->base_offset <= from) return Impl::stored(here, batch);
   return impl_->earlier_of(
-      here, [&](IndexEntry& there) { return impl_->sealed.find(state.number, from, token, there); }, batch);
+      here, state.durable, [&](IndexEntry& there) { return impl_->sealed.find(state.number, from, token, there); }, batch);
 }
 
 Log::LookUp Log::find_time(PartitionSlot slot, Milliseconds timestamp, uint64_t token, StoredBatch& batch) {
@@ -63,7 +65,7 @@ Log::LookUp Log::find_time(PartitionSlot slot, Milliseconds timestamp, uint64_t 
   const PartitionState& state = partition->state;
   const auto here = impl_->index.find_time(state.number, timestamp, Impl::durable_range(state));
   return impl_->earlier_of(
-      here,
+      here, state.durable,
       [&](IndexEntry& there) {
         return impl_->sealed.find_time(state.number, timestamp, state.log_start, token, there);
       },
@@ -83,6 +85,7 @@ Log::LookUp Log::find_max_timestamp(PartitionSlot slot, uint64_t token, StoredBa
   const LookUp sealed = look_up_of(
       impl_->sealed.find_max_timestamp(state.number, partition->max_timestamp, state.log_start, token, there));
   if (sealed != LookUp::found && sealed != LookUp::none) return sealed;
+  if (sealed == LookUp::found && there.next_offset() > state.durable) return LookUp::damaged;
   const bool of_sealed = sealed == LookUp::found && (!here || there.max_timestamp > here->max_timestamp ||
                                                      (there.max_timestamp == here->max_timestamp &&
                                                       there.base_offset < here->base_offset));
