@@ -25,14 +25,17 @@ class Counts:
 
 
 class GuestNode:
-    def __init__(self, machine: Machine, binary: str, drive: str, file_system: str, settings: dict[str, object]):
+    def __init__(self, machine: Machine, binary: str, drive: str, file_system: str, settings: dict[str, object],
+                 fresh: bool = True):
+        """`fresh`: on a new file system."""
         self.machine, self.binary, self.pid = machine, binary, 0
         self.device = machine.block_device(drive)
         self.home = f"/run/node-{drive}"
         self.mount = f"{self.home}/mount"
         self.config = f"{self.home}/penstock.toml"
-        machine.run(f"{MKFS[file_system]} /dev/{self.device} && mkdir -p {self.mount} && "
-                    f"mount -o lazytime /dev/{self.device} {self.mount}")
+        if fresh:
+            machine.run(f"{MKFS[file_system]} /dev/{self.device}")
+        machine.run(f"mkdir -p {self.mount} && mount -o lazytime /dev/{self.device} {self.mount}")
         self.settings = {"data_directory": f"{self.mount}/data", "lanes": 2, "cores": [2, 3], "port": PORT,
                          "admin_port": ADMIN_PORT, "memory.arena_bytes": 96 << 20, "segment_bytes": 64 << 20,
                          "hugepages": "on"} | settings
@@ -40,12 +43,15 @@ class GuestNode:
         self.machine.write(self.config, "".join(f"{key} = {value_text(value)}\n" for key, value in self.settings.items()))
 
     def start(self) -> None:
-        self.pid = self.machine.start(f"exec {self.binary} serve --config {self.config} > {self.home}/log 2>&1")
+        self.launch()
         end = time.monotonic() + START_PATIENCE_S
         while "200" not in self.machine.run(self.http("/v1/status/ready", "-o /dev/null -w '%{http_code}'"), status=None):
             if time.monotonic() > end or not self.running():
                 raise GuestError(f"the node is not ready:\n{self.log()[-4000:]}")
             time.sleep(0.3)
+
+    def launch(self) -> None:
+        self.pid = self.machine.start(f"exec {self.binary} serve --config {self.config} > {self.home}/log 2>&1")
 
     def running(self) -> bool:
         return self.machine.ask({"wait": self.pid}, patience_s=0)["status"] == -1  # not ended yet
@@ -67,7 +73,7 @@ class GuestNode:
         return self.machine.run(f"cat {self.home}/log", status=None)
 
     def http(self, path: str, options: str = "") -> str:
-        return f"curl -sS --max-time 10 {options} http://127.0.0.1:{ADMIN_PORT}{path}"
+        return f"curl -sS --max-time 10 {options} http://127.0.0.1:{self.settings['admin_port']}{path}"
 
     def counts(self) -> Counts:
         """Once nothing is under way: read twice, until it stands still."""

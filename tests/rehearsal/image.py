@@ -12,7 +12,8 @@ XZ_MAGIC = b"\xfd7zXZ\x00"
 # Loaded before the root file system is there; modules they need come along.
 BOOT_MODULES = ["virtio_pci", "overlay", "9p", "9pnet_virtio"]
 # Drives and cards. The host has no modules of this kernel, so all are loaded at boot; file systems need the CRC first.
-MODULES = ["crc32c-intel", "nvme", "vfio-pci", "vfio_iommu_type1", "virtio_net", "e1000e", "vmxnet3", "ext4", "xfs"]
+MODULES = ["crc32c-intel", "nvme", "vfio-pci", "vfio_iommu_type1", "virtio_blk", "virtio_net", "e1000e", "vmxnet3", "ext4",
+           "xfs"]
 
 INIT = """#!/bin/busybox sh
 # init AGENT: the rest of the command line names the program that takes over, by its path on the host.
@@ -23,7 +24,8 @@ modprobe -a BOOT
 mount -t tmpfs -o size=256m changes /changes; mkdir /changes/upper /changes/work
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose host /host || exec sh
 mount -t overlay -o lowerdir=/host,upperdir=/changes/upper,workdir=/changes/work root /root || exec sh
-modprobe -a MODULES
+# A machine that has less names them on its command line.
+modprobe -a $(echo ${modules:-MODULES} | tr , " ")
 for each in proc sys dev; do mkdir -p /root/$each; mount --move /$each /root/$each; done
 mkdir -p /root/dev/shm; mount -t tmpfs shm /root/dev/shm
 mount -t tmpfs run /root/run; mount -t tmpfs tmp /root/tmp

@@ -8,6 +8,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -20,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 HOST, GUEST = "10.99.0.1", "10.99.0.2"
 CARD = "0000:43:00.0"
 DRIVES = {"far": "0000:21:00.0", "512": "0000:41:00.0", "4096": "0000:42:00.0"}
-BOOT_PATIENCE_S = 120
+BOOT_PATIENCE_S = 240
 
 # QEMU's name and what follows it. All of them answer to drivers of DPDK.
 CARDS = {
@@ -36,6 +37,9 @@ class GuestError(Exception):
 
 
 class Machine:
+    drives = DRIVES
+    kernel_words = "intel_iommu=on iommu=pt"
+
     def __init__(self, cache: Path, card: str, mtu: int, home: Path):
         self.cache, self.card, self.home = cache, card, home
         self.namespace = f"penstock-rehearsal-{os.getpid()}"
@@ -85,9 +89,7 @@ class Machine:
             devices += [f"nvme,id=n{number},serial=drive-{name},bus={port}",
                         f"nvme-ns,bus=n{number},nsid=1,drive=d{number},"
                         f"logical_block_size={block},physical_block_size={block}"]
-        return [
-            "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-nodefaults", "-no-user-config",
-            "-display", "none", "-vga", "none", "-monitor", "none", "-no-reboot",
+        return self.frame() + [
             "-m", "3G", "-smp", "4,sockets=2,cores=2,threads=1",
             *each("-object", "memory-backend-ram,id=m0,size=1536M", "memory-backend-ram,id=m1,size=1536M"),
             *each("-numa", "node,nodeid=0,memdev=m0,cpus=0-1", "node,nodeid=1,memdev=m1,cpus=2-3",
@@ -102,12 +104,20 @@ class Machine:
             *each("-drive", *drives), *each("-device", *devices),
             "-netdev", f"tap,id=net,ifname=tap0,script=no,downscript=no{queues}",
             "-device", f"{CARDS[self.card]},netdev=net,bus=p12,romfile=,mac=52:54:00:00:00:05",
+        ]
+
+    def frame(self) -> list[str]:
+        """What every machine has."""
+        return [
+            "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-nodefaults", "-no-user-config",
+            "-display", "none", "-vga", "none", "-monitor", "none", "-no-reboot",
             "-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap",
             "-device", "virtio-9p-pci,bus=pcie.0,fsdev=host,mount_tag=host",
             "-kernel", str(self.cache / "vmlinux"), "-initrd", str(self.cache / "initramfs"),
-            # The kernel's look at whether timer interrupts arrive is too brief for a busy host.
-            "-append", "console=ttyS0 quiet panic=-1 mitigations=off intel_iommu=on iommu=pt tsc=reliable no_timer_check "
-                       f"-- {HERE}/agent.py"]
+            # The kernel's looks at whether timer interrupts arrive, and how fast the clock is, are too brief for a busy
+            # host: its clock then runs many times too fast.
+            "-append", f"console=ttyS0 quiet panic=-1 mitigations=off {self.kernel_words} tsc=reliable no_timer_check "
+                       f"tsc_early_khz={clock_khz()} -- {HERE}/agent.py"]
 
     def set_mtu(self, mtu: int) -> None:
         """Of the host's end of the wire."""
@@ -161,7 +171,8 @@ class Machine:
 
     def block_device(self, drive: str) -> str:
         """Which name a drive got is a matter of luck; its place on the bus is not."""
-        return self.run(f"basename /sys/bus/pci/devices/{DRIVES[drive]}/nvme/nvme*/nvme*n1").strip()
+        place = f"/sys/bus/pci/devices/{self.drives[drive]}"
+        return self.run(f"basename $(ls -d {place}/nvme/nvme*/nvme*n1 {place}/virtio*/block/vd* 2> /dev/null)").strip()
 
     def interface(self) -> str:
         return self.run(f"ls $(ls -d /sys/bus/pci/devices/{CARD}/net /sys/bus/pci/devices/{CARD}/virtio*/net "
@@ -174,6 +185,11 @@ class Machine:
 
     # ---- the end ----
 
+    def kill(self) -> None:
+        """It stops where it is."""
+        os.killpg(self.qemu.pid, signal.SIGKILL)
+        self.qemu.wait()
+
     def power_off(self) -> None:
         self.ask({"start": "sync; busybox poweroff -f"})
         try:
@@ -183,8 +199,7 @@ class Machine:
 
     def close(self) -> None:
         if self.qemu and self.qemu.poll() is None:
-            os.killpg(self.qemu.pid, signal.SIGKILL)
-            self.qemu.wait()
+            self.kill()
         ip("netns", "del", self.namespace, check=False)
 
     def __enter__(self):
@@ -192,6 +207,11 @@ class Machine:
 
     def __exit__(self, *_):
         self.close()
+
+
+def clock_khz() -> int:
+    """The guest's time stamp counter is the host's."""
+    return round(float(re.search(r"^cpu MHz\s*: (\S+)$", Path("/proc/cpuinfo").read_text(), re.M)[1]) * 1000)
 
 
 def ip(*words: str, check: bool = True) -> None:
