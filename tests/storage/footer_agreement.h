@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <string>
 #include <tuple>
@@ -17,7 +18,11 @@ struct FooterAgreement {
   uint64_t damaged = 0;       // look-ups that met a damaged block
 };
 
-inline FooterAgreement compare_with_scan(SegmentFiles& files, const RecoveryOptions& options) {
+// Of a partition that is in no catalog any more nothing need agree: a footer may be of after its deletion, and the
+// note of that not be durable.
+inline FooterAgreement compare_with_scan(
+    SegmentFiles& files, const RecoveryOptions& options,
+    const std::function<bool(PartitionNumber)>& in_catalog = [](PartitionNumber) { return true; }) {
   struct Start {
     explicit Start(SegmentFiles& files, const RecoveryOptions& options)
         : index(256, 1, 16), producers(256), log(recover(files, options, index, producers)) {}
@@ -45,10 +50,9 @@ inline FooterAgreement compare_with_scan(SegmentFiles& files, const RecoveryOpti
       std::tuple(scan.log.segments.size(), scan.log.commits, scan.log.term_highest)) {
     differs("what there is");
   }
+  const auto gone = [&](const RecoveredPartition& each) { return each.deleted || !in_catalog(each.number); };
   // What became durable after its partition was deleted is in no footer.
-  const auto deletions = [](const RecoveredLog& log) {
-    return std::ranges::any_of(log.partitions, &RecoveredPartition::deleted);
-  };
+  const auto deletions = [&](const RecoveredLog& log) { return std::ranges::any_of(log.partitions, gone); };
   if (footers.log.batches != scan.log.batches && !deletions(footers.log) && !deletions(scan.log)) differs("batches");
 
   std::map<uint64_t, RecoveredPartition> found;
@@ -58,7 +62,7 @@ inline FooterAgreement compare_with_scan(SegmentFiles& files, const RecoveryOpti
   for (const RecoveredPartition& there : scan.log.partitions) {
     const std::string name = "partition " + std::to_string(there.number.value) + ": ";
     const RecoveredPartition here = found[there.number.value];
-    if (there.deleted || here.deleted) continue;  // perhaps not noted durably
+    if (gone(there) || here.deleted) continue;  // perhaps not noted durably
     if (here.next != there.next) differs(name + "next offset");
     if (here.log_start != there.log_start) differs(name + "log start");
     if (here.newest_segment != there.newest_segment) differs(name + "newest segment");
@@ -80,6 +84,7 @@ inline FooterAgreement compare_with_scan(SegmentFiles& files, const RecoveryOpti
   const auto all = std::ranges::find(scan.log.findings, Finding::chain_begins, &Found::finding);
   if (all == scan.log.findings.end()) return result;
   scan.producers.each([&](PartitionNumber partition, int64_t id, int16_t epoch, int32_t last, Offset) {
+    if (!in_catalog(partition)) return;
     for (int32_t sequence = std::max(0, last - 12); sequence <= last + 2; ++sequence) {
       for (int32_t records = 1; records < 4; ++records) {
         const BatchInfo info{.partition = partition,
