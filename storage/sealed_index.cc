@@ -91,20 +91,12 @@ SealedIndex::Verdict SealedIndex::find(PartitionNumber partition, Offset begin, 
 
 SealedIndex::Verdict SealedIndex::find_time(PartitionNumber partition, Milliseconds timestamp, Offset begin,
                                             uint64_t token, IndexEntry& entry) {
-  Search search;
-  const Question question{.want = Want::time, .partition = partition, .begin = begin, .timestamp = timestamp};
-  const Verdict verdict = ask(question, token, search);
-  if (verdict == Verdict::found) entry = *search.best;
-  return verdict;
+  return ask({.want = Want::time, .partition = partition, .begin = begin, .timestamp = timestamp}, token, entry);
 }
 
 SealedIndex::Verdict SealedIndex::find_max_timestamp(PartitionNumber partition, Milliseconds largest, Offset begin,
                                                      uint64_t token, IndexEntry& entry) {
-  Search search;
-  const Question question{.want = Want::max_timestamp, .partition = partition, .begin = begin, .timestamp = largest};
-  const Verdict verdict = ask(question, token, search);
-  if (verdict == Verdict::found) entry = *search.best;
-  return verdict;
+  return ask({.want = Want::max_timestamp, .partition = partition, .begin = begin, .timestamp = largest}, token, entry);
 }
 
 SealedIndex::Verdict SealedIndex::oldest_stretch(PartitionNumber partition, Offset begin, uint64_t token,
@@ -117,6 +109,13 @@ SealedIndex::Verdict SealedIndex::oldest_stretch(PartitionNumber partition, Offs
              .end = search.row.next,
              .max_timestamp = search.row.max_timestamp_here,
              .bytes_up_to = search.row.bytes_up_to};
+  return verdict;
+}
+
+SealedIndex::Verdict SealedIndex::ask(const Question& question, uint64_t token, IndexEntry& entry) {
+  Search search;
+  const Verdict verdict = ask(question, token, search);
+  if (verdict == Verdict::found) entry = *search.best;
   return verdict;
 }
 

@@ -94,6 +94,7 @@ class SealedIndex {
 
   using Blocked = FooterCache::Verdict;
 
+  Verdict ask(const Question& question, uint64_t token, IndexEntry& entry);
   Verdict ask(const Question& question, uint64_t token, Search& search);
   Search begin(const Question& question) const;
   Verdict advance(Search& search, uint64_t token);
