@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.errors.drive import SmallDrive
-from tests.errors.site import KAFKA_STORAGE_ERROR, SEGMENT, TOPIC, SmallNode, case
+from tests.errors.site import KAFKA_STORAGE_ERROR, SEGMENT, TOPIC, SmallNode
+from tests.wire.cases import case
 from tests.wire import batch, kafka
 
 MIB = 1 << 20

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tests.errors.drive import SmallDrive
 from tests.errors.drives import home
-from tests.errors.site import KAFKA_STORAGE_ERROR, TOPIC, SmallNode, case
+from tests.errors.site import KAFKA_STORAGE_ERROR, TOPIC, SmallNode
+from tests.wire.cases import case
 from tests.wire import batch, kafka
 from tests.wire.tally import Skip
 

@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 
 from tests.errors import drives, guest, limits, ring  # noqa: F401
-from tests.errors.site import cases
+from tests.wire.cases import cases
 from tests.wire.node import ROOT
 from tests.wire.tally import Skip, Tally
 

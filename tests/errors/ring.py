@@ -1,7 +1,8 @@
 """Writes, flushes and reads that fail, by a ring that fails them."""
 
 from tests.errors.faults import ALWAYS
-from tests.errors.site import KAFKA_STORAGE_ERROR, TOPIC, SmallNode, case
+from tests.errors.site import KAFKA_STORAGE_ERROR, TOPIC, SmallNode
+from tests.wire.cases import case
 from tests.wire import kafka
 
 

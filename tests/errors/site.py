@@ -7,7 +7,6 @@ import struct
 import subprocess
 import time
 from pathlib import Path
-from typing import Callable
 
 from tests.errors.faults import Faults
 from tests.wire import batch, kafka
@@ -16,16 +15,6 @@ from tests.wire.node import BINARY, Node
 SEGMENT = 16 << 20
 TOPIC = "errors"
 KAFKA_STORAGE_ERROR = 56
-
-Case = Callable[[], None]
-cases: list[tuple[str, Case]] = []
-
-
-def case(name: str) -> Callable[[Case], Case]:
-    def add(function: Case) -> Case:
-        cases.append((name, function))
-        return function
-    return add
 
 
 @functools.cache

@@ -6,7 +6,8 @@ UNKNOWN_SERVER_ERROR, and asks whether the transaction's producer is authorized 
 
 import struct
 
-from tests.hostile.site import Site, case
+from tests.hostile.site import Site
+from tests.wire.cases import case
 from tests.wire import batch, kafka
 from tests.wire.batch import COUNT_AT, CRC_AT, MAGIC_AT, with_crc
 

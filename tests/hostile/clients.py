@@ -4,7 +4,8 @@ import functools
 import socket
 import time
 
-from tests.hostile.site import Site, case
+from tests.hostile.site import Site
+from tests.wire.cases import case
 from tests.wire import batch, kafka
 from tests.wire.kafka import frame
 

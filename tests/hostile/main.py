@@ -7,7 +7,8 @@ import random
 import sys
 
 from tests.hostile import batches, clients, refusals, requests  # noqa: F401  importing them registers their cases
-from tests.hostile.site import Site, cases
+from tests.hostile.site import Site
+from tests.wire.cases import cases
 from tests.wire.node import BINARY, KafkaPeer, Node
 from tests.wire.tally import Tally
 

@@ -1,6 +1,7 @@
 """Requests that are not what the protocol says. What cannot be understood closes the connection, as in Kafka."""
 
-from tests.hostile.site import Site, case
+from tests.hostile.site import Site
+from tests.wire.cases import case
 from tests.wire import batch, kafka
 from tests.wire.kafka import array, blob, frame, i8, i16, i32, i64, text
 

@@ -1,23 +1,12 @@
 """Where the cases happen: a node, a topic to abuse, and an honest client who must not notice."""
 
 import random
-from typing import Callable
 
 from tests.wire import batch, kafka
 from tests.wire.node import Node
 
 CLOSE_PATIENCE_S = 5
 PARTITIONS = 4
-
-Case = Callable[["Site"], None]
-cases: list[tuple[str, Case]] = []
-
-
-def case(name: str) -> Callable[[Case], Case]:
-    def add(function: Case) -> Case:
-        cases.append((name, function))
-        return function
-    return add
 
 
 class Site:
