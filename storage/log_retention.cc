@@ -117,6 +117,8 @@ bool Log::Impl::decide(Milliseconds time) {
 
 // How far its log start may move. `reading`: it is not known yet.
 Log::LookUp Log::Impl::weigh(Partition& partition, Milliseconds time) {
+  // What a round before has decided and had no room to note is decided again.
+  if (!round.goes_on && partition.start_wanted > partition.start_appended) partition.oldest.reset();
   Offset start = round.goes_on ? partition.start_wanted : partition.start_appended;
   LookUp verdict = oldest_stretch(partition, start);
   for (; verdict == LookUp::found; verdict = oldest_stretch(partition, start)) {
@@ -142,7 +144,8 @@ Milliseconds Log::Impl::segment_max_timestamp(SegmentNumber segment) const {
   return index.has_segment(segment) ? index.segment_max_timestamp(segment) : sealed.max_timestamp(segment);
 }
 
-// True: every log start that moves is noted, and of every partition something remains in the segments that stay.
+// True: every log start that moves is noted, and of every partition something remains in the segments that stay; or there
+// is no room for notes, and no segment goes.
 bool Log::Impl::note() {
   const bool releases = !segments.empty() && segments.front().number < round.floor;
   const SpareSlots::Need need = releases ? SpareSlots::Need::rewrite : SpareSlots::Need::roll;
@@ -155,7 +158,11 @@ bool Log::Impl::note() {
     const bool last_word_goes = partition.newest_segment != SegmentNumber{} && partition.newest_segment < round.floor;
     if (moves || last_word_goes) {
       const Offset start = std::max(partition.start_wanted, partition.start_appended);
-      if (notes_left-- == 0 || !note_log_start(PartitionSlot(round.at), start, need)) return false;
+      if (notes_left-- == 0) return false;
+      if (!note_log_start(PartitionSlot(round.at), start, need)) {
+        // Only segments that go make room on a full drive: the next round may find some.
+        return !releases && writer.short_of_space();
+      }
       statistics.retention_moves += moves ? 1 : 0;
     }
     // Also what delete_records() noted, and weigh() went by.

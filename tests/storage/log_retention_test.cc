@@ -343,6 +343,42 @@ TEST_F(LogRetention, AFullDriveDoesNotWaitForTheNextRound) {
   stop();
 }
 
+// A round that moves a log start but lets no segment go has nowhere to note it, and must not wait for that: later, when
+// something else expires, segments do go.
+TEST_F(LogRetention, AFullDriveLooksAgainWhatHasExpired) {
+  policy_[1] = {.age_max = 3'600'000};
+  drive_config_.slots_max = 6;
+  start();
+  append(500, p1);  // keeps the oldest segment
+  for (const size_t length : {63 * KiB, 2000 * size_t{1}, size_t{100}}) {
+    const Bytes bytes = make_batch(random_, length, 1);
+    for (int i = 0; i < 2000; ++i) {
+      PieceList pieces;
+      ASSERT_TRUE(world_->memory.lay_out(random_, Arrival::together, bytes, pieces));
+      BatchInfo info = info_of(bytes, 1);
+      info.max_timestamp = wall();
+      const auto appended = world_->append(p0, info, pieces);
+      world_->memory.let_go(pieces);
+      if (appended) batches_[0].push_back(patched(bytes, appended->base_offset, 0));
+      step();
+    }
+  }
+  ASSERT_EQ(log().state(), LogState::read_only);
+  log().set_retention(p0, {.bytes_max = 600 * KiB});
+  settle();
+  EXPECT_EQ(statistics().segments_released, 0u);
+  for (int minutes = 0; minutes < 62; ++minutes) {
+    world_->now += 60 * second_ns;
+    for (int i = 0; i < 50; ++i) step();
+  }
+  EXPECT_GE(statistics().segments_released, 3u);
+  EXPECT_EQ(log().state(), LogState::writable);
+  append(500, p1);
+  restart();
+  expect_from_log_start();
+  stop();
+}
+
 // Every start needs a segment. When there is none, those go of which it is durable that nobody wants them.
 TEST_F(LogRetention, AFullDriveStartsOnWhatWasLetGoBefore) {
   start();
