@@ -19,6 +19,8 @@ class MemoryStore final : public CatalogStore {
     failure_count_ = count;
   }
   void fail_loads(bool fail) { load_fails_ = fail; }
+  // Commits that failed so.
+  uint64_t failed_count(Failure failure) const { return failed_[static_cast<size_t>(failure)]; }
   uint64_t commit_count() const { return commit_count_; }
   const CatalogImage& image() const { return image_; }
 
@@ -29,6 +31,7 @@ class MemoryStore final : public CatalogStore {
 
   std::expected<void, StoreError> commit(const CatalogChange& change) override {
     const Failure failure = failure_count_ > 0 ? failure_ : Failure::none;
+    ++failed_[static_cast<size_t>(failure)];
     if (failure_count_ > 0 && failure_count_ != UINT32_MAX) --failure_count_;
     if (failure != Failure::change_lost) {
       apply(change);
@@ -50,6 +53,7 @@ class MemoryStore final : public CatalogStore {
   Failure failure_ = Failure::none;
   uint32_t failure_count_ = 0;
   bool load_fails_ = false;
+  uint64_t failed_[3] = {};
   uint64_t commit_count_ = 0;
 };
 

@@ -33,6 +33,7 @@ SimDrive::SimDrive(const SimDriveConfig& config, const Arena& arena, SimDisk dis
 
 bool SimDrive::submit(const DriveRequest& request) {
   if (requests_.size() >= config_.queue_depth) return false;
+  if (!event()) return true;
   Request each{.request = request, .number = ++request_count_};
   each.vectors.assign(request.vectors.begin(), request.vectors.end());
   const uint64_t bytes = total(request.vectors);
@@ -100,6 +101,7 @@ void SimDrive::check_write(const DriveRequest& request, uint64_t bytes) const {
 
 Nanoseconds SimDrive::next_deadline() const {
   Nanoseconds next = never_ns;
+  if (is_cut()) return next;
   for (const Request& request : requests_) next = std::min(next, request.due);
   return next;
 }
@@ -109,7 +111,8 @@ bool SimDrive::next_completion(DriveCompletion& completion) {
   for (size_t i = 0; i < requests_.size(); ++i) {
     if (requests_[i].due <= now_ && (first == requests_.size() || requests_[i].due < requests_[first].due)) first = i;
   }
-  if (first == requests_.size()) return false;
+  if (first == requests_.size() || !event()) return false;
+  statistics_.out_of_order += first > 0 ? 1 : 0;
   Request request = std::move(requests_[first]);
   requests_.erase(requests_.begin() + static_cast<ptrdiff_t>(first));
   completion.tag = request.request.tag;
@@ -132,7 +135,7 @@ bool SimDrive::next_completion(DriveCompletion& completion) {
 }
 
 int64_t SimDrive::finish_write(Request& request) {
-  if (happens(config_.interrupted_one_in)) return random_.one_in(2) ? -EINTR : -EAGAIN;
+  if (interrupted()) return random_.one_in(2) ? -EINTR : -EAGAIN;
   uint64_t at = 0;
   for (const iovec& vector : request.vectors) {
     if (random_.one_in(2)) std::memcpy(request.bytes.data() + at, vector.iov_base, vector.iov_len);
@@ -141,12 +144,14 @@ int64_t SimDrive::finish_write(Request& request) {
   const uint32_t slot = request.request.slot.value;
   const uint64_t position = request.request.position.value;
   if (fails(DriveOp::write, config_.write_error_one_in)) {
+    ++statistics_.write_errors;
     put_some_sectors(disk_.current.slots, slot, position, request.bytes, random_);
     disk_.cached.push_back(
         Volatile{.slot = slot, .position = position, .bytes = std::move(request.bytes), .orphan = true});
     return -EIO;
   }
   if (happens(config_.short_one_in)) {
+    ++statistics_.short_transfers;
     request.bytes.resize(sector_bytes * random_.below(request.bytes.size() / sector_bytes));
   }
   const auto result = static_cast<int64_t>(request.bytes.size());
@@ -178,7 +183,7 @@ void SimDrive::supersede(uint32_t slot, uint64_t begin, uint64_t end) {
 }
 
 int64_t SimDrive::finish_flush(const Request& request) {
-  if (happens(config_.interrupted_one_in)) {
+  if (interrupted()) {
     for (Volatile& written : disk_.cached) {
       if (written.flush == request.number) written.flush = 0;
     }
@@ -193,7 +198,10 @@ int64_t SimDrive::finish_flush(const Request& request) {
       put(disk_.stable.slots, written.slot, written.position, written.bytes);
     }
   }
-  if (failed) return -EIO;
+  if (failed) {
+    ++statistics_.flush_errors;
+    return -EIO;
+  }
   std::erase_if(disk_.cached, [&](const Volatile& written) { return written.flush == request.number; });
   return 0;
 }
@@ -201,8 +209,11 @@ int64_t SimDrive::finish_flush(const Request& request) {
 int64_t SimDrive::finish_prepare(const Request& request) {
   const uint32_t slot = request.request.slot.value;
   const bool exists = slot < disk_.current.slots.size();
-  if (fails(DriveOp::prepare, config_.prepare_error_one_in)) return -ENOSPC;
-  if (!exists && (full_ || slot >= config_.slots_max)) return -ENOSPC;
+  const bool no_room = !exists && (full_ || slot >= config_.slots_max);
+  if (fails(DriveOp::prepare, config_.prepare_error_one_in) || no_room) {
+    ++statistics_.prepare_errors;
+    return -ENOSPC;
+  }
   for (SimFiles* files : {&disk_.current, &disk_.stable}) {
     if (files->slots.size() <= slot) files->slots.resize(slot + 1);
     files->slots[slot].assign(config_.segment_bytes, std::byte{0});
@@ -212,10 +223,16 @@ int64_t SimDrive::finish_prepare(const Request& request) {
 }
 
 int64_t SimDrive::finish_read(const Request& request) {
-  if (happens(config_.interrupted_one_in)) return -EINTR;
-  if (fails(DriveOp::read, config_.read_error_one_in)) return -EIO;
+  if (interrupted()) return -EINTR;
+  if (fails(DriveOp::read, config_.read_error_one_in)) {
+    ++statistics_.read_errors;
+    return -EIO;
+  }
   uint64_t left = total(request.vectors);
-  if (happens(config_.short_one_in)) left = sector_bytes * random_.below(left / sector_bytes);
+  if (happens(config_.short_one_in)) {
+    ++statistics_.short_transfers;
+    left = sector_bytes * random_.below(left / sector_bytes);
+  }
   const auto result = static_cast<int64_t>(left);
   FilePosition position = request.request.position;
   for (const iovec& vector : request.vectors) {
@@ -235,12 +252,12 @@ SimFiles SimDrive::crash(uint64_t seed) {
   SimRandom random(seed);
   SimFiles left = disk_.stable;
   for (const Volatile& written : disk_.cached) {
-    put_some_sectors(left.slots, written.slot, written.position, written.bytes, random);
+    lose_some_sectors(left, written.slot, written.position, written.bytes, random);
   }
   for (const Request& request : requests_) {
     const uint32_t slot = request.request.slot.value;
     if (request.request.op == DriveOp::write) {
-      put_some_sectors(left.slots, slot, request.request.position.value, request.bytes, random);
+      lose_some_sectors(left, slot, request.request.position.value, request.bytes, random);
     } else if (request.request.op == DriveOp::prepare) {
       // Header first, as released slots are; the rest is old, or not there yet.
       if (slot < left.slots.size()) {
@@ -252,6 +269,14 @@ SimFiles SimDrive::crash(uint64_t seed) {
     }
   }
   return left;
+}
+
+void SimDrive::lose_some_sectors(SimFiles& left, uint32_t slot, uint64_t position, std::span<const std::byte> bytes,
+                                 SimRandom& random) {
+  const uint64_t sectors = bytes.size() / sector_bytes;
+  const uint64_t there = put_some_sectors(left.slots, slot, position, bytes, random);
+  statistics_.lost_writes += sectors > 0 && there == 0 ? 1 : 0;
+  statistics_.torn_writes += there > 0 && there < sectors ? 1 : 0;
 }
 
 SimDrive::AtRisk SimDrive::at_risk() const {
@@ -304,15 +329,31 @@ void SimDrive::put(std::vector<std::vector<std::byte>>& slots, uint32_t slot, ui
 }
 
 // None of them, all of them, the first ones, or each by itself.
-void SimDrive::put_some_sectors(std::vector<std::vector<std::byte>>& slots, uint32_t slot, uint64_t position,
-                                std::span<const std::byte> bytes, SimRandom& random) {
+uint64_t SimDrive::put_some_sectors(std::vector<std::vector<std::byte>>& slots, uint32_t slot, uint64_t position,
+                                    std::span<const std::byte> bytes, SimRandom& random) {
   const uint64_t sectors = bytes.size() / sector_bytes;
+  uint64_t there = 0;
   const uint64_t how = random.below(4);
   const uint64_t first_lost = random.below(sectors + 1);
   for (uint64_t i = 0; i < sectors; ++i) {
     const bool survives = how == 0 ? false : how == 1 ? true : how == 2 ? i < first_lost : random.one_in(2);
-    if (survives) put(slots, slot, position + i * sector_bytes, bytes.subspan(i * sector_bytes, sector_bytes));
+    if (!survives) continue;
+    put(slots, slot, position + i * sector_bytes, bytes.subspan(i * sector_bytes, sector_bytes));
+    ++there;
   }
+  return there;
+}
+
+bool SimDrive::interrupted() {
+  const bool now = happens(config_.interrupted_one_in);
+  statistics_.interrupted += now ? 1 : 0;
+  return now;
+}
+
+bool SimDrive::event() {
+  if (events_left_ == 0) return false;
+  if (events_left_ != UINT64_MAX) --events_left_;
+  return true;
 }
 
 bool SimDrive::fails(DriveOp op, uint64_t one_in) {
@@ -329,7 +370,9 @@ Nanoseconds SimDrive::latency(Nanoseconds mean) {
   const int doublings = std::min(std::countr_zero(random_.next()), 4);
   Nanoseconds time = mean / 2 + static_cast<Nanoseconds>(random_.below(static_cast<uint64_t>(mean / 2) + 1));
   time += mean / 2 * doublings;
-  return happens(config_.slow_one_in) ? 100 * time : time;
+  if (!happens(config_.slow_one_in)) return time;
+  ++statistics_.slow;
+  return 100 * time;
 }
 
 }  // namespace penstock

@@ -72,6 +72,14 @@ struct SimDriveConfig {
   uint64_t read_error_one_in = 0;
 };
 
+// What really happened.
+struct SimDriveStatistics {
+  uint64_t slow = 0, short_transfers = 0, interrupted = 0;
+  uint64_t out_of_order = 0;  // completed before an older request
+  uint64_t write_errors = 0, flush_errors = 0, prepare_errors = 0, read_errors = 0;
+  uint64_t lost_writes = 0, torn_writes = 0;  // not durable when the power went: nothing of them is left, or a part
+};
+
 class SimDrive {
  public:
   // `disk`: what the lane's directory holds; empty for a new one. `arena`: all vectors must lie in it.
@@ -105,6 +113,9 @@ class SimDrive {
   uint64_t changes() const { return changes_; }
   // What is left when the process is killed now. Writes in flight are carried out in part; nothing is flushed.
   SimDisk kill(uint64_t seed);
+  // After so many more requests and completions the drive has no power: it takes requests and does nothing any more.
+  void cut_after(uint64_t events) { events_left_ = events; }
+  bool is_cut() const { return events_left_ == 0; }
 
   // Faults by schedule: the next `count` requests of a kind fail with -EIO (prepare: -ENOSPC).
   void fail_next(DriveOp op, uint32_t count) { fail_next_[static_cast<size_t>(op)] = count; }
@@ -114,6 +125,7 @@ class SimDrive {
 
   uint32_t in_flight() const { return static_cast<uint32_t>(requests_.size()); }
   uint64_t writes() const { return writes_; }  // completed without error
+  const SimDriveStatistics& statistics() const { return statistics_; }
 
  private:
   struct Request {
@@ -134,11 +146,16 @@ class SimDrive {
   void check_write(const DriveRequest& request, uint64_t bytes) const;
   bool fails(DriveOp op, uint64_t one_in);
   bool happens(uint64_t one_in) { return one_in != 0 && random_.one_in(one_in); }
+  bool interrupted();
+  bool event();  // false: the power is off
   Nanoseconds latency(Nanoseconds mean);
   static void put(std::vector<std::vector<std::byte>>& slots, uint32_t slot, uint64_t position,
                   std::span<const std::byte> bytes);
-  static void put_some_sectors(std::vector<std::vector<std::byte>>& slots, uint32_t slot, uint64_t position,
-                               std::span<const std::byte> bytes, SimRandom& random);
+  // Returns how many.
+  static uint64_t put_some_sectors(std::vector<std::vector<std::byte>>& slots, uint32_t slot, uint64_t position,
+                                   std::span<const std::byte> bytes, SimRandom& random);
+  void lose_some_sectors(SimFiles& left, uint32_t slot, uint64_t position, std::span<const std::byte> bytes,
+                         SimRandom& random);
 
   SimDriveConfig config_;
   Arena arena_;
@@ -151,6 +168,8 @@ class SimDrive {
   uint64_t changes_ = 0;
   uint32_t fail_next_[4] = {};
   bool full_ = false;
+  uint64_t events_left_ = UINT64_MAX;
+  SimDriveStatistics statistics_;
 };
 
 }  // namespace penstock

@@ -9,6 +9,7 @@
 
 #include "dataplane/base/units.h"
 #include "drivers/sim/sim_streams.h"
+#include "tests/simulator/faults.h"
 
 namespace penstock::sim {
 
@@ -27,6 +28,8 @@ class Network {
   virtual bool step(Nanoseconds now) = 0;
   // When step() or a peer has something to do.
   virtual Nanoseconds next_arrival() const = 0;
+  // Adds what has gone wrong.
+  virtual void count(FaultCounts& faults) const = 0;
 };
 
 class StreamsNetwork final : public Network {
@@ -41,6 +44,7 @@ class StreamsNetwork final : public Network {
   void forget(uint32_t peer) override { streams_.forget(peer); }
   bool step(Nanoseconds) override { return false; }
   Nanoseconds next_arrival() const override { return streams_.next_arrival(); }
+  void count(FaultCounts&) const override {}
 
  private:
   SimStreams& streams_;

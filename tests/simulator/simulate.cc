@@ -61,6 +61,7 @@ int main(int argc, char** argv) {
     sum.records_expired += one.records_expired;
     sum.footers_read += one.footers_read;
     sum.topic_lives += one.topic_lives;
+    sum.faults += one.faults;
     sum.trace_hash = sum.trace_hash * 31 + one.trace_hash;
     if (trace || (seed - first + 1) % 1000 == 0 || seed == last) {
       const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -77,6 +78,10 @@ int main(int argc, char** argv) {
       std::fflush(stdout);
     }
   }
-  std::printf("%llu passed, 0 failed\n", last - first + 1);
+  for (size_t i = 0; i < penstock::sim::fault_names.size(); ++i) {
+    const auto count = static_cast<unsigned long long>(sum.faults[static_cast<penstock::sim::Fault>(i)]);
+    std::printf("%s%s %llu", i == 0 ? "faults: " : ", ", penstock::sim::fault_names[i], count);
+  }
+  std::printf("\n%llu passed, 0 failed\n", last - first + 1);
   return 0;
 }

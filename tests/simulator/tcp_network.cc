@@ -112,4 +112,12 @@ Nanoseconds TcpNetwork::next_arrival() const {
   return next;
 }
 
+void TcpNetwork::count(FaultCounts& faults) const {
+  const SimFramesStatistics& happened = frames_.statistics();
+  faults[Fault::frame_lost] += happened.lost;
+  faults[Fault::frame_duplicated] += happened.duplicated;
+  faults[Fault::frame_reordered] += happened.reordered;
+  faults[Fault::frame_corrupted] += happened.corrupted;
+}
+
 }  // namespace penstock::sim

@@ -24,6 +24,7 @@ class TcpNetwork final : public Network {
   void forget(uint32_t peer) override;
   bool step(Nanoseconds now) override;
   Nanoseconds next_arrival() const override;
+  void count(FaultCounts& faults) const override;
 
  private:
   void deliver(const netsim::Segment& segment, Nanoseconds now);

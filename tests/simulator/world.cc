@@ -8,19 +8,13 @@
 #include <set>
 #include <tuple>
 
-#include "dataplane/tcp/tcp_streams.h"
-#include "drivers/sim/sim_frames.h"
-#include "drivers/sim/sim_streams.h"
-#include "tests/simulator/network.h"
-#include "tests/simulator/tcp_network.h"
+#include "tests/simulator/sim_lane.h"
 #include "tests/storage/footer_agreement.h"
 
 namespace penstock::sim {
 
 namespace {
 
-constexpr uint64_t arena_bytes = 16 * MiB;
-constexpr uint64_t log_region_bytes = 6 * MiB, send_region_bytes = 2 * MiB;
 constexpr uint32_t partitions_max = 1024;  // of a lane; a deleted one's slot is free again after the next start
 constexpr Nanoseconds life_max_ns = 600 * second_ns;  // a life that takes longer has stopped making progress
 
@@ -41,138 +35,8 @@ DriveUnits random_units(SimRandom& random) {
 
 }  // namespace
 
-// Everything of one lane while the node is up, but for what carries its streams. Destroyed in reverse order.
-struct World::SimLane {
-  SimLane(const DriveUnits& units, const SimDriveConfig& drive_config, SimFiles image, const LogConfig& log_config)
-      : memory(static_cast<std::byte*>(std::aligned_alloc(arena_unit_bytes, arena_bytes))),
-        arena{memory.get(), arena_bytes},
-        buffers(arena.unit_count()),
-        log_buffers(0, log_region_bytes / arena_unit_bytes),
-        send_buffers(log_region_bytes / arena_unit_bytes, send_region_bytes / arena_unit_bytes),
-        pieces(4096),
-        drive(drive_config, arena, std::move(image)),
-        log(log_config, units, {arena, &buffers, &log_buffers}, drive.files()),
-        inbox(64),
-        outbox(64) {}
-  virtual ~SimLane() = default;
-
-  virtual Polled poll(Nanoseconds now, Milliseconds wall_ms) = 0;
-  virtual Broker& broker() = 0;
-  virtual void release_all() = 0;  // after the last poll; what carries the streams goes too
-  virtual Network& network() = 0;
-  virtual Nanoseconds next_stream_deadline() const = 0;
-
-  struct Free {
-    void operator()(std::byte* bytes) const { std::free(bytes); }
-  };
-  std::unique_ptr<std::byte, Free> memory;
-  Arena arena;
-  BufferTable buffers;
-  BufferAllocator log_buffers, send_buffers;
-  PiecePool pieces;
-  SimDrive drive;
-  Log log;
-  Mailbox<ToLane> inbox;
-  Mailbox<ToControl> outbox;
-  LaneMetrics metrics;
-};
-
-namespace {
-
-constexpr uint32_t connections_max = 48;
-constexpr uint32_t receive_region_at = (log_region_bytes + send_region_bytes) / arena_unit_bytes;
-constexpr uint32_t receive_region_units = arena_bytes / arena_unit_bytes - receive_region_at;
-
-// What carries a lane's streams to the clients, and the memory it receives into.
-struct StreamsCarrier {
-  using Streams = SimStreams;
-  StreamsCarrier(uint64_t seed, const Arena& arena, BufferTable& buffers)
-      : receive_buffers(receive_region_at, receive_region_units),
-        streams({.seed = seed ^ 0x5eed, .streams_max = connections_max}, arena, buffers, receive_buffers),
-        network(streams) {}
-  BufferAllocator receive_buffers;
-  SimStreams streams;
-  StreamsNetwork network;
-};
-
-struct TcpCarrier {
-  using Streams = TcpStreams<SimFrames>;
-  static constexpr uint32_t header_units = 256;
-  TcpCarrier(uint64_t seed, const Arena& arena, BufferTable& buffers)
-      : header_buffers(receive_region_at, header_units),
-        receive_buffers(receive_region_at + header_units, receive_region_units - header_units),
-        frames(port(seed), arena, buffers, receive_buffers),
-        streams(tcp(seed), arena, buffers, header_buffers, frames),
-        network(seed, frames) {}
-
-  static SimFramesConfig port(uint64_t seed) {
-    SimRandom random(seed ^ 0xf7a3e5);
-    SimFramesConfig config{.seed = random.next()};
-    std::ranges::copy(TcpNetwork::link_node, config.features.address.begin());
-    config.features.mtu_bytes = random.one_in(3) ? 9000 : 1500;
-    config.features.receive_checksums = random.one_in(2);
-    config.features.transmit_checksums = random.one_in(2);
-    config.features.segmentation = config.features.transmit_checksums && random.one_in(2);
-    config.features.segmentation_bytes_max = config.features.segmentation ? 60'000 : 0;
-    config.header_split_one_in = random.one_in(3) ? 2 : 0;
-    return config;
-  }
-  static TcpConfig tcp(uint64_t seed) {
-    TcpConfig config;
-    const netsim::Address v6 = netsim::address_v6(0, 1);
-    config.addresses = {{net::IpAddress::v4(10, 0, 0, 1), 24}, {net::IpAddress::from_v6(v6.bytes.data()), 64}};
-    config.ports = {9092};
-    config.connections_max = connections_max;
-    config.syn_backlog = 32;
-    config.time_wait_max = 64;
-    config.receive_budget_bytes = 4 * MiB;
-    config.reassembly_pieces = 1024;
-    config.send_chunks = 1024;
-    config.send_records = 4096;
-    config.secret = {seed, ~seed};
-    config.times.keepalive_idle = 10 * second_ns;
-    config.times.keepalive_interval = second_ns;
-    config.times.duplicate_address_wait = 0;
-    return config;
-  }
-
-  BufferAllocator header_buffers, receive_buffers;
-  SimFrames frames;
-  TcpStreams<SimFrames> streams;
-  TcpNetwork network;
-};
-
-}  // namespace
-
-template <class Carrier>
-struct World::LaneOver final : World::SimLane {
-  LaneOver(uint32_t index, uint64_t seed, const DriveUnits& units, const SimDriveConfig& drive_config, SimFiles image,
-           const LogConfig& log_config)
-      : SimLane(units, drive_config, std::move(image), log_config),
-        carrier(std::make_unique<Carrier>(seed, arena, buffers)),
-        lane({.lane = index,
-              .connections_max = connections_max,
-              .receive_bytes = 4 * MiB,
-              .request_bytes_max = 128 * KiB,
-              .send_bytes = 256 * KiB},
-             {arena, &buffers, &log_buffers, &send_buffers, &pieces}, carrier->streams, drive, log, inbox, outbox,
-             metrics) {}
-
-  Polled poll(Nanoseconds now, Milliseconds wall_ms) override { return lane.poll(now, wall_ms); }
-  Broker& broker() override { return lane.broker(); }
-  void release_all() override {
-    lane.release_all();
-    carrier.reset();
-  }
-  Network& network() override { return carrier->network; }
-  Nanoseconds next_stream_deadline() const override { return carrier->streams.next_deadline(); }
-
-  std::unique_ptr<Carrier> carrier;
-  Lane<typename Carrier::Streams, SimDrive> lane;
-};
-
 World::World(uint64_t seed, bool trace, bool over_tcp)
-    : seed_(seed), trace_(trace), over_tcp_(over_tcp), random_(seed), churn_random_(seed ^ 0xc4052) {
+    : seed_(seed), trace_(trace), over_tcp_(over_tcp), random_(seed), churn_random_(seed ^ 0xc4052), fault_random_(seed ^ 0xfa017) {
   constexpr uint32_t lane_counts[] = {1, 1, 2, 4};
   lane_count_ = lane_counts[random_.below(4)];
   units_ = random_units(random_);
@@ -282,7 +146,7 @@ void World::start_node(bool faults) {
     log.footer_cache_bytes = random_.one_in(3) ? 1 * MiB : random_.below(6) * 16 * KiB;
     log.random_seed = random_.next();
     const test::FooterAgreement agreement =
-        test::compare_with_scan(images_[i], {.lane = i, .block = units_.block},
+        test::compare_with_scan(images_[i].current, {.lane = i, .block = units_.block},
                                 [&](PartitionNumber number) { return in_catalog.contains(number.value); });
     if (!agreement.difference.empty()) note(agreement.difference);
     check(agreement.damaged == 0, "a footer is damaged", static_cast<long long>(agreement.damaged));
@@ -301,20 +165,57 @@ void World::start_node(bool faults) {
   control_->start();
 }
 
-void World::crash_node() {
-  note("crash");
+void World::end_life() {
+  if (random_.one_in(5)) return stop_node();
+  const bool power = !fault_random_.one_in(4);
+  if (power && fault_random_.one_in(2)) cut_drives();
+  crash_node(power);
+}
+
+// Each drive loses its power in the middle of a turn; what the rest of the node still does goes nowhere.
+void World::cut_drives() {
+  for (auto& lane : lanes_) lane->drive.cut_after(fault_random_.below(20));
+  run_until(now_ + static_cast<Nanoseconds>(fault_random_.below(10 * millisecond_ns)));
+}
+
+void World::crash_node(bool power) {
+  note(power ? "power cut" : "killed");
   ++summary_.crashes;
+  ++summary_.faults[power ? Fault::power_cut : Fault::process_killed];
+  const auto is_cut = [](const auto& lane) { return lane->drive.is_cut(); };
+  summary_.faults[Fault::power_cut_within] += std::ranges::any_of(lanes_, is_cut) ? 1 : 0;
+  node_lost();
+  for (uint32_t i = 0; i < lane_count_; ++i) {
+    SimDrive& drive = lanes_[i]->drive;
+    images_[i] = power ? SimDisk(drive.crash(random_.next())) : drive.kill(random_.next());
+    lanes_[i]->network().count(summary_.faults);
+    count_lane(*lanes_[i]);
+  }
+  lanes_.clear();
+  control_.reset();
+}
+
+void World::node_lost() {
   for (auto& producer : producers_) producer->node_lost();
   for (auto& consumer : consumers_) consumer->node_lost();
   for (auto& deleter : deleters_) deleter->node_lost();
   for (auto& churner : churners_) churner->node_lost();
-  for (uint32_t i = 0; i < lane_count_; ++i) {
-    summary_.segments_released += lanes_[i]->log.statistics().segments_released;
-    summary_.drive_errors += lanes_[i]->log.statistics().write_errors;
-    images_[i] = lanes_[i]->drive.crash(random_.next());
-  }
-  lanes_.clear();
-  control_.reset();
+}
+
+void World::count_lane(const SimLane& lane) {
+  summary_.segments_released += lane.log.statistics().segments_released;
+  summary_.drive_errors += lane.log.statistics().write_errors;
+  FaultCounts& faults = summary_.faults;
+  const SimDriveStatistics& drive = lane.drive.statistics();
+  faults[Fault::slow_request] += drive.slow;
+  faults[Fault::out_of_order] += drive.out_of_order;
+  faults[Fault::short_transfer] += drive.short_transfers;
+  faults[Fault::interrupted] += drive.interrupted;
+  faults[Fault::write_error] += drive.write_errors;
+  faults[Fault::flush_error] += drive.flush_errors;
+  faults[Fault::read_error] += drive.read_errors;
+  faults[Fault::lost_write] += drive.lost_writes;
+  faults[Fault::torn_write] += drive.torn_writes;
 }
 
 void World::stop_node() {
@@ -331,13 +232,11 @@ void World::stop_node() {
     }
     check(now_ < deadline, "the node does not stop", static_cast<long long>(seed_));
   }
-  for (auto& producer : producers_) producer->node_lost();
-  for (auto& consumer : consumers_) consumer->node_lost();
-  for (auto& deleter : deleters_) deleter->node_lost();
-  for (auto& churner : churners_) churner->node_lost();
+  ++summary_.faults[Fault::clean_stop];
+  node_lost();
   for (uint32_t i = 0; i < lane_count_; ++i) {
-    summary_.segments_released += lanes_[i]->log.statistics().segments_released;
     SimLane& lane = *lanes_[i];
+    lane.network().count(summary_.faults);
     lane.release_all();
     if (const std::string leaks = lane.buffers.leak_report(); !leaks.empty()) {
       std::printf("%s", leaks.c_str());
@@ -345,6 +244,7 @@ void World::stop_node() {
     }
     check(lane.pieces.free_count() == lane.pieces.chunk_count(), "piece chunks leak", static_cast<long long>(seed_));
     images_[i] = lane.drive.crash(random_.next());
+    count_lane(lane);
   }
   lanes_.clear();
   control_.reset();
@@ -477,22 +377,21 @@ WorldSummary World::run() {
   const uint32_t lives = static_cast<uint32_t>(random_.between(1, 4));
   for (uint32_t life = 0; life < lives; ++life) {
     start_node(true);
-    // Sometimes right away: two crashes in a row.
-    const Nanoseconds length =
-        random_.one_in(4) ? random_.below(2 * millisecond_ns) : random_.below(400 * millisecond_ns);
-    run_until(now_ + static_cast<Nanoseconds>(length));
+    // Sometimes right away: two crashes in a row. Often while clients have still much to do.
+    const Nanoseconds longest = random_.one_in(4) ? 2 * millisecond_ns : (400 * millisecond_ns) >> random_.below(5);
+    run_until(now_ + static_cast<Nanoseconds>(random_.below(static_cast<uint64_t>(longest))));
     if (!retention_.empty() && random_.one_in(4)) {
       clock_error_ms_ = random_.one_in(3) ? -3'600'000 : 3'600'000;
+      ++summary_.faults[clock_error_ms_ < 0 ? Fault::clock_back : Fault::clock_ahead];
       run_until(now_ + static_cast<Nanoseconds>(random_.below(100 * millisecond_ns)));
       clock_error_ms_ = 0;
       run_until(now_ + static_cast<Nanoseconds>(random_.below(20 * millisecond_ns)));
     }
-    if (random_.one_in(5))
-      stop_node();
-    else
-      crash_node();
+    end_life();
   }
   store_.fail_commits(MemoryStore::Failure::none, 0);
+  summary_.faults[Fault::catalog_change_lost] = store_.failed_count(MemoryStore::Failure::change_lost);
+  summary_.faults[Fault::catalog_answer_lost] = store_.failed_count(MemoryStore::Failure::answer_lost);
   for (auto& churner : churners_) churner->finish();
   start_node(false);
   add_auditors();

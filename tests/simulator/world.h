@@ -24,6 +24,7 @@
 #include "tests/simulator/churner.h"
 #include "tests/simulator/consumer.h"
 #include "tests/simulator/deleter.h"
+#include "tests/simulator/faults.h"
 #include "tests/simulator/producer.h"
 
 namespace penstock::sim {
@@ -39,8 +40,11 @@ struct WorldSummary {
   uint64_t records_expired = 0;  // offsets below the log starts at the end
   uint64_t footers_read = 0;     // at starts, of sealed segments
   uint64_t topic_lives = 0;      // of topics that are deleted and created again
+  FaultCounts faults;
   uint64_t trace_hash = 0;      // the same for the same seed on every compiler
 };
+
+struct SimLane;
 
 class World {
  public:
@@ -50,12 +54,13 @@ class World {
   WorldSummary run();
 
  private:
-  struct SimLane;
-  template <class Carrier>
-  struct LaneOver;
   void start_node(bool faults);
-  void crash_node();
+  void end_life();
+  void cut_drives();
+  void crash_node(bool power);  // else only the process ends
   void stop_node();  // as SIGTERM does: drain, answer, let go; checks that nothing leaks
+  void node_lost();
+  void count_lane(const SimLane& lane);
   bool step();       // false: nothing to do and nothing to wait for
   void run_until(Nanoseconds end);
   void run_until_clients_are_done();
@@ -79,13 +84,13 @@ class World {
   uint32_t restarts_ = 0;
   MemoryStore store_;
   std::unique_ptr<Control> control_;
-  std::vector<SimFiles> images_;  // of each lane's drive while the node is down
+  std::vector<SimDisk> images_;  // of each lane's drive while the node is down
   std::vector<std::unique_ptr<SimLane>> lanes_;
   std::vector<std::unique_ptr<Producer>> producers_;
   std::vector<std::unique_ptr<Consumer>> consumers_;
   std::vector<std::unique_ptr<Deleter>> deleters_;
   std::vector<std::unique_ptr<Churner>> churners_;
-  SimRandom churn_random_;
+  SimRandom churn_random_, fault_random_;
   std::map<std::string, RetentionPolicy> retention_;           // topics whose records expire
   std::map<std::pair<std::string, int32_t>, const Consumer*> auditors_;  // read all there is in the last life
   Milliseconds clock_error_ms_ = 0;

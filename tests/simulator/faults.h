@@ -1,0 +1,79 @@
+// What goes wrong in simulated lives, by name. A world draws from its seed which of these it has, and counts how often
+// each has really happened: a fault that never happens tests nothing.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace penstock::sim {
+
+enum class Fault : uint8_t {
+  // the process
+  power_cut,
+  power_cut_within,  // in the middle of a turn: after any request to a drive or any completion
+  process_killed,    // what the drives have in their caches stays
+  clean_stop,
+  // the drive
+  slow_request,  // a hundred times as long as others
+  out_of_order,  // a request that completed before an older one
+  short_transfer,
+  interrupted,
+  write_error,
+  flush_error,
+  read_error,
+  lost_write,  // not durable, and gone with the power
+  torn_write,  // some of its sectors are there
+  // the catalog
+  catalog_change_lost,
+  catalog_answer_lost,
+  // the clock
+  clock_ahead,
+  clock_back,
+  // the network, over our TCP
+  frame_lost,
+  frame_duplicated,
+  frame_reordered,
+  frame_corrupted,
+  count,
+};
+
+inline constexpr std::array<const char*, static_cast<size_t>(Fault::count)> fault_names = {
+    "power_cut",
+    "power_cut_within",
+    "process_killed",
+    "clean_stop",
+    "slow_request",
+    "out_of_order",
+    "short_transfer",
+    "interrupted",
+    "write_error",
+    "flush_error",
+    "read_error",
+    "lost_write",
+    "torn_write",
+    "catalog_change_lost",
+    "catalog_answer_lost",
+    "clock_ahead",
+    "clock_back",
+    "frame_lost",
+    "frame_duplicated",
+    "frame_reordered",
+    "frame_corrupted",
+};
+static_assert(fault_names.back() != nullptr, "a name for each");
+
+class FaultCounts {
+ public:
+  uint64_t& operator[](Fault fault) { return counts_[static_cast<size_t>(fault)]; }
+  uint64_t operator[](Fault fault) const { return counts_[static_cast<size_t>(fault)]; }
+  FaultCounts& operator+=(const FaultCounts& other) {
+    for (size_t i = 0; i < counts_.size(); ++i) counts_[i] += other.counts_[i];
+    return *this;
+  }
+
+ private:
+  std::array<uint64_t, static_cast<size_t>(Fault::count)> counts_{};
+};
+
+}  // namespace penstock::sim
