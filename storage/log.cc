@@ -87,6 +87,7 @@ Log::Impl::Impl(const LogConfig& config, const DriveUnits& units, const LogMemor
   count_index();
   by_number.reserve(config.partitions_max);
   for (const SegmentSlot slot : found.log.void_slots) writer.discard(slot);
+  for (const SegmentSlot slot : found.log.blank_slots) writer.found_blank(slot);
   producers.durable_up_to(writer.durable());
 }
 

@@ -175,6 +175,7 @@ bool Log::Impl::note() {
 bool Log::Impl::release() {
   if (writer.recycling()) return false;
   if (segments.empty() || segments.front().number >= round.floor) return true;
+  if (writer.discard_found_blank()) return false;
   const LiveSegment oldest = segments.front();
   if (!footer.idle() && footer.segment().number == oldest.number) {
     footer.give_up();

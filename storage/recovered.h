@@ -124,6 +124,7 @@ struct RecoveredLog {
   std::vector<RecoveredSegment> segments;  // by number, oldest first; empty: a new log
   std::vector<SlotUse> slots;
   std::vector<SegmentSlot> void_slots;  // unused, but with the header of a segment that does not count: zero it first
+  std::vector<SegmentSlot> blank_slots;  // unused, their former header zeroed or torn, perhaps not durably
   std::vector<RecoveredPartition> partitions;  // by number
   std::vector<Found> findings;                 // all of them, in_order ones too
   std::vector<LostOffsets> lost;

@@ -227,6 +227,7 @@ class Recovery {
   bool pass_over(size_t i);
   static SegmentEnd segment_end(const Candidate& candidate, const NamedEnd& end);
   void look_for_lost_headers();
+  void leave_blank(SegmentSlot slot, Finding finding);
   bool begins_with_new_commit(SegmentSlot slot);
   bool holds_lost_segment(SegmentSlot slot, bool may_be_predecessor);
   CommitSequence last() const { return log_.segments.empty() ? CommitSequence{} : log_.segments.back().last_sequence; }
@@ -524,13 +525,20 @@ std::optional<NamedEnd> Recovery::named_end(size_t i) const {
 void Recovery::look_for_lost_headers() {
   for (const SegmentSlot slot : headerless_) {
     const bool kept = log_.slots[slot.value] == SlotUse::keep;  // the drive cannot read its header
-    if (!holds_lost_segment(slot, true) && !kept) found({.finding = Finding::slot_torn_header, .slot = slot});
+    if (!holds_lost_segment(slot, true) && !kept) leave_blank(slot, Finding::slot_torn_header);
   }
   for (const SegmentSlot slot : blank_) {
-    if (!begins_with_new_commit(slot) || !holds_lost_segment(slot, false)) {
-      found({.finding = Finding::slot_prepared, .slot = slot});
-    }
+    if (!begins_with_new_commit(slot) || !holds_lost_segment(slot, false)) leave_blank(slot, Finding::slot_prepared);
   }
+}
+
+// One that is shorter than every segment was never prepared, and had none.
+void Recovery::leave_blank(SegmentSlot slot, Finding finding) {
+  found({.finding = finding, .slot = slot});
+  reader_.open(slot);
+  const bool had_one = std::ranges::any_of(
+      candidates_, [&](const Candidate& each) { return each.header.segment_bytes <= reader_.file_bytes(); });
+  if (had_one) log_.blank_slots.push_back(slot);
 }
 
 // A quick look, where the first commit may lie: released slots hold none that is newer than the log.

@@ -31,6 +31,7 @@ class SpareSlots {
   void preparing(SegmentSlot slot);
   void prepared(int64_t result, Nanoseconds now);  // of the slot being prepared; 0 or -errno
   bool is_preparing() const { return preparing_; }
+  SegmentSlot current() const { return current_; }  // the one that is being prepared
   Nanoseconds next_deadline() const;
 
   enum class Need : uint8_t { roll, rewrite };
@@ -44,6 +45,8 @@ class SpareSlots {
 
   // A slot whose segment is no longer part of the log; to be prepared anew.
   void give_back(SegmentSlot slot) { free_.push_back(slot); }
+  // A free slot, for a while. False: it is not free.
+  bool take_back(SegmentSlot slot) { return std::erase(free_, slot) > 0; }
 
  private:
   bool half_are_gone() const { return 2 * ready_.size() <= spare_count_ + 1; }  // of two or three: any

@@ -216,6 +216,15 @@ void LogWriter::recycle(SegmentSlot slot, bool anew) {
   recycling_ = Recycling{.slot = slot, .anew = anew};
 }
 
+bool LogWriter::discard_found_blank() {
+  if (blank_slots_.empty()) return false;
+  if (spares_.take_back(blank_slots_.back())) {
+    discard(blank_slots_.back());
+    blank_slots_.pop_back();
+  }  // else it is being prepared
+  return true;
+}
+
 void LogWriter::submitted() {
   const RequestTag tag = RequestTag::unpack(request_.tag);
   switch (tag.kind) {
@@ -274,6 +283,7 @@ void LogWriter::completed(RequestTag tag, int64_t result, Nanoseconds now) {
       flush_completed(result);
       break;
     case RequestKind::prepare:
+      if (result >= 0) std::erase(blank_slots_, spares_.current());
       spares_.prepared(result, now);
       if (result >= 0) ++statistics_->slots_prepared;
       statistics_->space_error = result < 0 ? static_cast<uint64_t>(-result) : 0;

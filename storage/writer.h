@@ -89,6 +89,10 @@ class LogWriter {
   // A segment that never was part of the log: the same, to be prepared. Before any that was.
   void discard(SegmentSlot slot) { void_slots_.push_back(slot); }
   bool recycling() const { return recycling_.has_value() || !void_slots_.empty(); }
+  // A slot that was found without a header: a power loss may bring the former one back, while the segments behind it are
+  // gone. So before the first release each gets its zeros again, durably, as a discarded one. False: none is left.
+  void found_blank(SegmentSlot slot) { blank_slots_.push_back(slot); }
+  bool discard_found_blank();
   // Appends and notes can be written; segments may be released.
   bool healthy() const { return mode_ == Mode::writable && !failing_; }
   // What was found is durable, but the drive has no slot to go on in: segments may be released, nothing can be noted.
@@ -214,6 +218,7 @@ class LogWriter {
   };
   std::optional<Recycling> recycling_;
   std::vector<SegmentSlot> void_slots_;
+  std::vector<SegmentSlot> blank_slots_;  // until they were zeroed, or prepared
   BoundedQueue<Segment> segments_;
   SegmentNumber segment_last_{};
   uint64_t placed_hash_ = disk::chain_start;
