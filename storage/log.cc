@@ -76,7 +76,9 @@ Log::Impl::Impl(const LogConfig& config, const DriveUnits& units, const LogMemor
       footer(config, units, log_memory, &statistics),
       interval_ns(config.retention_interval_ns),
       clock(newest_timestamp(found.log)) {
-  recovered = std::move(found.log.partitions);
+  for (const RecoveredPartition& partition : found.log.partitions) {
+    closed.emplace_hint(closed.end(), partition.number, partition);
+  }
   notes.reserve(notes_expected);
   segments.reserve(segments_expected);
   for (const RecoveredSegment& segment : found.log.segments) {
@@ -85,7 +87,6 @@ Log::Impl::Impl(const LogConfig& config, const DriveUnits& units, const LogMemor
     if (segment.footer) sealed.add(*segment.footer);
   }
   count_index();
-  by_number.reserve(config.partitions_max);
   for (const SegmentSlot slot : found.log.void_slots) writer.discard(slot);
   for (const SegmentSlot slot : found.log.blank_slots) writer.found_blank(slot);
   producers.durable_up_to(writer.durable());
@@ -110,7 +111,7 @@ void Log::open_partition(PartitionSlot slot, PartitionNumber number, int32_t lea
   Impl::Partition& partition = impl_->partitions[slot.value];
   PartitionState& state = partition.state;
   if (state.open) {
-    check(state.number == number, "a partition's slot is never reused", static_cast<long long>(number.value),
+    check(state.number == number, "the slot of an open partition is another's", static_cast<long long>(number.value),
           static_cast<long long>(state.number.value));
     state.leader_epoch = leader_epoch;
     return;
@@ -118,22 +119,17 @@ void Log::open_partition(PartitionSlot slot, PartitionNumber number, int32_t lea
   partition = Impl::Partition{.state = {.number = number, .open = true, .leader_epoch = leader_epoch},
                               .advanced = partition.advanced};
   impl_->slots_end = std::max(impl_->slots_end, slot.value + 1);
-  impl_->list_by_number(slot);
-  const auto found = std::ranges::lower_bound(impl_->recovered, number, {}, &RecoveredPartition::number);
-  if (found == impl_->recovered.end() || found->number != number) return;
+  impl_->by_number.emplace(number, slot);
+  const auto known = impl_->closed.extract(number);
+  if (known.empty()) return;
+  const RecoveredPartition& found = known.mapped();
   // Of one that was deleted nothing can be read, whatever is still there.
-  state.log_start = found->deleted ? found->next : found->log_start;
+  state.log_start = found.deleted ? found.next : found.log_start;
   partition.start_wanted = partition.start_appended = state.log_start;
-  partition.newest_segment = std::exchange(found->newest_segment, {});
-  partition.max_timestamp = found->max_timestamp;
-  partition.bytes = found->bytes;
-  state.durable = state.appended = found->next;
-}
-
-void Log::Impl::list_by_number(PartitionSlot slot) {
-  const auto number = [this](uint32_t each) { return partitions[each].state.number; };
-  const auto at = std::ranges::lower_bound(by_number, number(slot.value), {}, number);
-  if (at == by_number.end() || *at != slot.value) by_number.insert(at, slot.value);
+  partition.newest_segment = found.newest_segment;
+  partition.max_timestamp = found.max_timestamp;
+  partition.bytes = found.bytes;
+  state.durable = state.appended = found.next;
 }
 
 void Log::Impl::count_index() {
@@ -143,10 +139,23 @@ void Log::Impl::count_index() {
 void Log::delete_partition(PartitionSlot slot) {
   Impl::Partition* partition = impl_->find(slot);
   if (partition == nullptr) return;
-  partition->state.open = false;
-  impl_->index.drop_partition(partition->state.number);
-  impl_->producers.drop_partition(partition->state.number);
-  impl_->notes.push_back(Impl::Note{disk::EntryKind::partition_deleted, partition->state.number, {}});
+  PartitionState& state = partition->state;
+  state.open = false;
+  const PartitionNumber number = state.number;
+  impl_->by_number.erase(number);
+  if (partition->newest_segment != SegmentNumber{}) {
+    impl_->closed.emplace(number, RecoveredPartition{.number = number,
+                                                     .log_start = state.log_start,
+                                                     .next = state.durable,
+                                                     .leader_epoch = state.leader_epoch,
+                                                     .deleted = true,
+                                                     .newest_segment = partition->newest_segment,
+                                                     .max_timestamp = partition->max_timestamp,
+                                                     .bytes = partition->bytes});
+  }
+  impl_->index.drop_partition(number);
+  impl_->producers.drop_partition(number);
+  impl_->notes.push_back(Impl::Note{disk::EntryKind::partition_deleted, number, {}});
   impl_->write_notes();
 }
 

@@ -31,7 +31,8 @@
 
 namespace penstock {
 
-// A partition's place in its lane, dense from 0; assigned by the catalog with the partition, never reused.
+// A partition's place in its lane, dense from 0; assigned by the catalog. Another partition's after this one's deletion:
+// whoever keeps it for later compares the number too.
 using PartitionSlot = Id<struct PartitionSlotTag, uint32_t>;
 
 struct PartitionState {

@@ -45,7 +45,7 @@ void Log::Impl::begin_footer(const SegmentEnd& end) {
   // When the one before is still being written, which happens in rewriting only, this one goes without.
   if (!footer.idle() || retiring || segment == nullptr || !index.has_segment(end.number)) return;
   if (segment->anew || segment->unknown_entries) return;
-  const FooterRows rows{by_number.size() + recovered.size(), producers.size(), index.entry_count(end.number)};
+  const FooterRows rows{by_number.size() + closed.size(), producers.size(), index.entry_count(end.number)};
   if (!footer.begin(end, rows, index.segment_max_timestamp(end.number))) return;
   footer_partition = {};
   footer_producer = footer_batches = 0;
@@ -96,24 +96,22 @@ void Log::Impl::build_footer() {
   }
 }
 
-// By number, whether they are open or, at start, not yet. False: that was the last.
+// By number, whether they are open or not. False: that was the last.
 bool Log::Impl::put_next_partition() {
-  const auto number_of = [this](uint32_t slot) { return partitions[slot].state.number; };
-  const auto open = std::ranges::lower_bound(by_number, footer_partition, {}, number_of);
-  auto found = std::ranges::lower_bound(recovered, footer_partition, {}, &RecoveredPartition::number);
-  while (found != recovered.end() && found->newest_segment == SegmentNumber{}) ++found;  // opened
-  const bool any_open = open != by_number.end(), any_found = found != recovered.end();
-  if (!any_open && !any_found) return false;
-  if (!any_open || (any_found && found->number < number_of(*open))) {
-    put_partition(found->number,
-                  {found->next, found->log_start, found->max_timestamp, found->newest_segment, found->bytes},
-                  found->leader_epoch, found->deleted);
+  const auto open = by_number.lower_bound(footer_partition);
+  const auto other = closed.lower_bound(footer_partition);
+  const bool any_open = open != by_number.end(), any_other = other != closed.end();
+  if (!any_open && !any_other) return false;
+  if (!any_open || (any_other && other->first < open->first)) {
+    const RecoveredPartition& is = other->second;
+    // One that was deleted since may have had batches in the next segment too.
+    const SegmentNumber newest = std::min(is.newest_segment, footer.segment().number);
+    put_partition(is.number, {is.next, is.log_start, is.max_timestamp, newest, is.bytes}, is.leader_epoch, is.deleted);
     return true;
   }
-  const Partition& partition = partitions[*open];
+  const Partition& partition = partitions[open->second.value];
   const bool changed = partition.kept_for == footer.segment().number;
-  put_partition(partition.state.number, changed ? partition.kept : partition.standing(), partition.state.leader_epoch,
-                !partition.state.open);
+  put_partition(open->first, changed ? partition.kept : partition.standing(), partition.state.leader_epoch, false);
   return true;
 }
 

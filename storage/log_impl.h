@@ -1,6 +1,7 @@
 // What a Log is made of. Included by log*.cc only.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <vector>
 
@@ -76,7 +77,6 @@ struct Log::Impl {
   const Partition* find(PartitionSlot slot) const { return const_cast<Impl*>(this)->find(slot); }
 
   // log.cc
-  void list_by_number(PartitionSlot slot);
   void count_index();
   void make_room();
   bool room_comes() const;
@@ -95,6 +95,7 @@ struct Log::Impl {
   Milliseconds segment_max_timestamp(SegmentNumber segment) const;
   bool note();
   bool release();
+  void forget_closed();
   std::optional<CommitSequence> note_log_start(PartitionSlot slot, Offset start, SpareSlots::Need need);
 
   // log_footer.cc
@@ -120,7 +121,8 @@ struct Log::Impl {
   uint64_t segment_bytes = 0;
   LogStatistics statistics;
   std::string report;
-  std::vector<RecoveredPartition> recovered;  // by number; of those that were opened, newest_segment is 0
+  // Of which the log may hold something and which are not open: found at start and not opened yet, or deleted.
+  std::map<PartitionNumber, RecoveredPartition> closed;
   std::vector<Partition> partitions;                           // by slot
   Bounded<PartitionSlot> advanced;
   std::vector<Note> notes;
@@ -158,7 +160,7 @@ struct Log::Impl {
   void rest(Nanoseconds now);
   Nanoseconds next_round() const;
   // The footer that is being put together:
-  std::vector<uint32_t> by_number;     // partition slots that were opened, by their partition's number
+  std::map<PartitionNumber, PartitionSlot> by_number;  // of open partitions
   PartitionNumber footer_partition{};  // partitions below were put
   uint32_t footer_producer = 0;        // the next to look at
   uint32_t footer_batches = 0;         // of the partitions that were put

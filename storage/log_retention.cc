@@ -9,6 +9,9 @@ namespace {
 // Partitions looked at in a slice, each a few comparisons; and log starts noted in one, each 72 bytes of a commit.
 constexpr uint32_t partitions_per_slice = 1024;
 constexpr uint32_t notes_per_slice = 64;
+// Deleted partitions that footers still mention, as long as the log holds something of them: 72 bytes each. Of more the
+// oldest are forgotten; that they are gone the catalog says anyhow.
+constexpr size_t deleted_max = 16'384;
 // Rest between rounds while the drive refuses to give space.
 constexpr Nanoseconds short_of_space_interval_ns = second_ns;
 
@@ -21,9 +24,7 @@ void Log::set_retention(PartitionSlot slot, const RetentionPolicy& policy) {
 void Log::catalog_known() {
   Impl& log = *impl_;
   log.knows_catalog = true;
-  std::erase_if(log.recovered, [](const RecoveredPartition& each) { return each.newest_segment == SegmentNumber{}; });
-  log.recovered.shrink_to_fit();
-  for (RecoveredPartition& unwanted : log.recovered) unwanted.deleted = true;
+  for (auto& [number, unwanted] : log.closed) unwanted.deleted = true;
 }
 
 Deleted Log::delete_records(PartitionSlot slot, Offset before) {
@@ -86,6 +87,7 @@ void Log::retain(Nanoseconds now, Milliseconds wall) {
       [[fallthrough]];
     case Phase::releasing:
       if (!log.release()) return;
+      log.forget_closed();
       log.rest(now);
   }
 }
@@ -105,7 +107,10 @@ Nanoseconds Log::Impl::next_round() const {
 bool Log::Impl::decide(Milliseconds time) {
   const uint32_t end = std::min(round.at + partitions_per_slice, slots_end);
   for (round.reads = false; round.at < end; ++round.at) {
-    if (!partitions[round.at].state.open) continue;
+    if (!partitions[round.at].state.open) {
+      round.goes_on = false;  // it was deleted
+      continue;
+    }
     const LookUp verdict = weigh(partitions[round.at], time);
     round.goes_on = round.reads = verdict == LookUp::reading || verdict == LookUp::busy;
     if (round.reads) return false;
@@ -190,6 +195,14 @@ bool Log::Impl::release() {
   ++statistics.segments_released;
   count_index();
   return false;
+}
+
+// Deleted partitions of which nothing is left.
+void Log::Impl::forget_closed() {
+  std::erase_if(closed, [&](const auto& each) {
+    return segments.empty() || each.second.newest_segment < segments.front().number;
+  });
+  while (closed.size() > deleted_max) closed.erase(closed.begin());
 }
 
 }  // namespace penstock

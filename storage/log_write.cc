@@ -11,7 +11,7 @@ namespace penstock {
 std::optional<StagedBatch> Log::stage(const PieceRange& batch) {
   check(batch.size() >= disk::batch_header_bytes && batch.size() <= batch_bytes_max(), "batch of impossible length",
         static_cast<long long>(batch.size()), static_cast<long long>(batch_bytes_max()));
-  impl_->writer.expect_footer(impl_->slots_end + impl_->recovered.size(), impl_->producers.size());
+  impl_->writer.expect_footer(impl_->by_number.size() + impl_->closed.size(), impl_->producers.size());
   impl_->writer.footer_under_way(!impl_->footer.idle());
   StagedBatch staged{.length = static_cast<uint32_t>(batch.size())};
   if (!impl_->writer.stage(batch, &staged.crc)) return std::nullopt;

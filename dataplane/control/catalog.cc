@@ -1,6 +1,7 @@
 #include "dataplane/control/catalog.h"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 #include <unordered_set>
 
@@ -68,10 +69,7 @@ std::optional<std::string> topic_name_complaint(std::string_view name) {
 
 // ------------------------------------------------------------------------------------------------------------ draft
 
-CatalogDraft::CatalogDraft(const Catalog& catalog) : catalog_(&catalog), partition_counts_(catalog.partition_counts_) {
-  for (const uint32_t next : catalog.next_slots_)
-    slots_left_.push_back(catalog.settings_.slots_per_lane_max - std::min(next, catalog.settings_.slots_per_lane_max));
-}
+CatalogDraft::CatalogDraft(const Catalog& catalog) : catalog_(&catalog), partition_counts_(catalog.partition_counts_) {}
 
 std::expected<const TopicRecord*, Refusal> CatalogDraft::create(const NewTopic& topic, const RandomSource& random) {
   if (std::optional<Refusal> no = refusal(topic)) return std::unexpected(std::move(*no));
@@ -105,7 +103,8 @@ std::optional<Refusal> CatalogDraft::refusal(const NewTopic& topic) const {
   }
 
   // Lanes are filled evenly, but those a client names may be full while others are not.
-  std::vector<uint32_t> left = slots_left_;
+  std::vector<uint32_t> left;
+  for (uint32_t lane = 0; lane < partition_counts_.size(); ++lane) left.push_back(slots_left(lane));
   bool fits = topic.partition_count <= std::accumulate(left.begin(), left.end(), uint64_t{0});
   for (const uint32_t lane : topic.lanes) fits = fits && left[lane]-- > 0;
   if (!fits)
@@ -113,8 +112,12 @@ std::optional<Refusal> CatalogDraft::refusal(const NewTopic& topic) const {
                                                       std::to_string(topic.partition_count) +
                                                       " partitions; this node has no room for so many (at most " +
                                                       std::to_string(catalog_->settings_.slots_per_lane_max) +
-                                                      " per lane, counting those deleted since it started)."};
+                                                      " per lane)."};
   return std::nullopt;
+}
+
+uint32_t CatalogDraft::slots_left(uint32_t lane) const {
+  return catalog_->settings_.slots_per_lane_max - partition_counts_[lane];
 }
 
 // The lane with the fewest partitions; among equals the turn goes round with the partition numbers.
@@ -125,7 +128,7 @@ uint32_t CatalogDraft::choose_lane() const {
   std::optional<uint32_t> chosen;
   for (uint32_t turn = 0; turn < lane_count; ++turn) {
     const auto lane = static_cast<uint32_t>((next_number - 1 + turn) % lane_count);
-    if (slots_left_[lane] == 0) continue;
+    if (slots_left(lane) == 0) continue;
     if (!chosen || partition_counts_[lane] < partition_counts_[*chosen]) chosen = lane;
   }
   check(chosen.has_value(), "catalog: no lane has a slot left, but the draft was accepted");
@@ -135,7 +138,6 @@ uint32_t CatalogDraft::choose_lane() const {
 void CatalogDraft::place(uint32_t lane, TopicRecord& record) {
   record.partitions.push_back({PartitionNumber(node().next_partition_number++), lane, 0});
   ++partition_counts_[lane];
-  --slots_left_[lane];
 }
 
 void CatalogDraft::remove(const TopicRecord& topic) {
@@ -158,7 +160,7 @@ NodeRecord& CatalogDraft::node() {
 // ---------------------------------------------------------------------------------------------------------- catalog
 
 Catalog::Catalog(CatalogStore& store, const CatalogSettings& settings)
-    : store_(&store), settings_(settings), partition_counts_(settings.lane_count), next_slots_(settings.lane_count) {}
+    : store_(&store), settings_(settings), partition_counts_(settings.lane_count), slots_(settings.lane_count) {}
 
 std::expected<Catalog, StoreError> Catalog::open(CatalogStore& store, const CatalogSettings& settings,
                                                  const RandomSource& random) {
@@ -177,9 +179,15 @@ std::expected<void, StoreError> Catalog::read_store() {
     return std::unexpected(StoreError{"the catalog was made for " + std::to_string(image->node->lane_count) +
                                       " lanes, not " + std::to_string(settings_.lane_count)});
 
-  // Slots are kept while the process lives, for lanes know partitions by them.
+  // A partition keeps its slot as long as it is there, for its lane knows it by that.
+  std::unordered_set<kafka::Uuid> still_there;
+  for (const TopicRecord& topic : image->topics) still_there.insert(topic.id);
   std::unordered_map<uint64_t, PartitionSlot> known_slots;
   for (const auto& [name, topic] : topics_) {
+    if (!still_there.contains(topic.record.id)) {
+      give_slots(*topic.view);
+      continue;
+    }
     for (const PartitionPlace& place : topic.view->partitions) known_slots.emplace(place.number.value, place.slot);
   }
   node_ = image->node.value_or(NodeRecord{});
@@ -192,8 +200,9 @@ std::expected<void, StoreError> Catalog::read_store() {
   for (TopicRecord& topic : image->topics) add(std::move(topic), known_slots);
 
   for (uint32_t lane = 0; lane < settings_.lane_count; ++lane) {
-    if (next_slots_[lane] > settings_.slots_per_lane_max)
-      return std::unexpected(StoreError{"lane " + std::to_string(lane) + " has " + std::to_string(next_slots_[lane]) +
+    if (partition_counts_[lane] > settings_.slots_per_lane_max)
+      return std::unexpected(StoreError{"lane " + std::to_string(lane) + " has " +
+                                        std::to_string(partition_counts_[lane]) +
                                         " partitions, more than the " + std::to_string(settings_.slots_per_lane_max) +
                                         " this node has room for"});
   }
@@ -248,8 +257,7 @@ void Catalog::add(TopicRecord record, const std::unordered_map<uint64_t, Partiti
   for (const PartitionRecord& partition : record.partitions) {
     ++partition_counts_[partition.lane];
     const auto known = known_slots.find(partition.number.value);
-    const PartitionSlot slot =
-        known != known_slots.end() ? known->second : PartitionSlot(next_slots_[partition.lane]++);
+    const PartitionSlot slot = known != known_slots.end() ? known->second : slots_[partition.lane].take();
     view->partitions.push_back({partition.number, partition.lane, slot, partition.leader_epoch});
   }
   names_by_id_.emplace(record.id, record.name);
@@ -263,9 +271,27 @@ void Catalog::erase(const kafka::Uuid& id) {
   check(name != names_by_id_.end(), "catalog: deleted a topic that is not there");
   const auto topic = topics_.find(name->second);
   for (const PartitionRecord& partition : topic->second.record.partitions) --partition_counts_[partition.lane];
+  give_slots(*topic->second.view);
   collision_names_.erase(collision_name(name->second));
   topics_.erase(topic);
   names_by_id_.erase(name);
+}
+
+void Catalog::give_slots(const TopicView& topic) {
+  for (const PartitionPlace& place : topic.partitions) slots_[place.lane].give(place.slot);
+}
+
+PartitionSlot Catalog::Slots::take() {
+  if (given_back_.empty()) return PartitionSlot(next_++);
+  std::ranges::pop_heap(given_back_, std::greater{});
+  const PartitionSlot slot(given_back_.back());
+  given_back_.pop_back();
+  return slot;
+}
+
+void Catalog::Slots::give(PartitionSlot slot) {
+  given_back_.push_back(slot.value);
+  std::ranges::push_heap(given_back_, std::greater{});
 }
 
 const TopicRecord* Catalog::find(std::string_view name) const {

@@ -8,9 +8,10 @@
 // When a commit fails nobody knows whether it happened (the disk may have it, the answer was lost). The catalog keeps
 // what it had and reads the store again before the next change: settle().
 //
-// A partition's number is for ever and names its data on the drive. Its slot only names a place in its lane's tables:
-// slots are given out from 0 at every start and not again until the next, so topics that come and go cost slots only
-// while the process lives.
+// A partition's number is for ever and names its data on the drive. Its slot only names a place in its lane's tables, and
+// is another partition's as soon as it is deleted: the view that opens one there tells lanes of the deletion too, and they
+// go through deletions first. So whoever keeps a slot for later, a commit in flight or an answer that is being sent, keeps
+// the number with it and compares.
 #pragma once
 
 #include <cstdint>
@@ -72,6 +73,7 @@ class CatalogDraft {
   friend class Catalog;
   explicit CatalogDraft(const Catalog& catalog);
   std::optional<Refusal> refusal(const NewTopic& topic) const;
+  uint32_t slots_left(uint32_t lane) const;
   uint32_t choose_lane() const;
   void place(uint32_t lane, TopicRecord& record);
   NodeRecord& node();
@@ -79,7 +81,6 @@ class CatalogDraft {
   const Catalog* catalog_;
   CatalogChange change_;
   std::vector<uint32_t> partition_counts_;                           // by lane, with what is drafted
-  std::vector<uint32_t> slots_left_;                                 // by lane, likewise
   std::map<std::string, std::string, std::less<>> collision_names_;  // of drafted topics; see Catalog
 };
 
@@ -109,11 +110,22 @@ class Catalog {
     TopicRecord record;
     std::shared_ptr<const TopicView> view;
   };
+  // Of a lane. The lowest goes first, so that its tables stay dense.
+  class Slots {
+   public:
+    PartitionSlot take();
+    void give(PartitionSlot slot);
+
+   private:
+    std::vector<uint32_t> given_back_;  // a heap, the lowest first
+    uint32_t next_ = 0;                 // never taken from here on
+  };
   Catalog(CatalogStore& store, const CatalogSettings& settings);
   std::expected<void, StoreError> read_store();
   std::expected<void, StoreError> establish_identity(const RandomSource& random);
   void add(TopicRecord record, const std::unordered_map<uint64_t, PartitionSlot>& known_slots);
   void erase(const kafka::Uuid& id);
+  void give_slots(const TopicView& topic);
 
   CatalogStore* store_;
   CatalogSettings settings_;
@@ -124,7 +136,7 @@ class Catalog {
   // Kafka refuses names that differ only in '.' and '_', for its metrics' sake: by name with every '.' as '_'.
   std::map<std::string, std::string, std::less<>> collision_names_;
   std::vector<uint32_t> partition_counts_;  // by lane
-  std::vector<uint32_t> next_slots_;        // by lane
+  std::vector<Slots> slots_;                // by lane
 };
 
 }  // namespace penstock

@@ -320,7 +320,7 @@ void Broker::on_control(ToLane&& message, Nanoseconds now, Milliseconds wall_ms)
 }
 
 void Broker::apply_view(std::shared_ptr<const CatalogView> view) {
-  // Deleted first: their fetches must wake and learn of it.
+  // Deleted first: their slots may be others' now, and their fetches must wake and learn of it.
   for (const auto& topic : view_->topics) {
     const TopicView* now_there = view->find(topic->id);
     for (size_t i = 0; i < topic->partitions.size(); ++i) {
@@ -345,8 +345,7 @@ void Broker::apply_view(std::shared_ptr<const CatalogView> view) {
   for (const auto& topic : view->topics) {
     for (const PartitionPlace& place : topic->partitions) {
       if (place.lane != config_.lane) continue;
-      const PartitionState* state = log_.partition(place.slot);
-      if (state == nullptr) log_.open_partition(place.slot, place.number, place.leader_epoch);
+      log_.open_partition(place.slot, place.number, place.leader_epoch);
       log_.set_retention(place.slot, retention_of(topic->settings));
     }
   }

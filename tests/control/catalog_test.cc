@@ -111,15 +111,20 @@ TEST_F(CatalogTest, PartitionsGoRoundTheLanesAndNumbersAreNeverReused) {
   EXPECT_NE(catalog.find("b")->id, id_before);
 }
 
-TEST_F(CatalogTest, SlotsAreDenseAndNotReusedWhileTheProcessLives) {
+uint32_t slot(const Catalog& of, const char* name, size_t partition = 0) {
+  return of.view().find(name)->partitions[partition].slot.value;
+}
+
+TEST_F(CatalogTest, SlotsAreDenseAndOfADeletedTopicAnothersTheLowestFirst) {
   Catalog catalog = open(1);
   ASSERT_EQ(create(catalog, "a", 2), ErrorCode::NONE);
   ASSERT_EQ(create(catalog, "b", 1), ErrorCode::NONE);
   remove(catalog, "a");
-  ASSERT_EQ(create(catalog, "c", 1), ErrorCode::NONE);
-  const auto slot = [](const Catalog& of, const char* name) { return of.view().find(name)->partitions[0].slot.value; };
+  ASSERT_EQ(create(catalog, "c", 3), ErrorCode::NONE);
   EXPECT_EQ(slot(catalog, "b"), 2u);
-  EXPECT_EQ(slot(catalog, "c"), 3u);
+  EXPECT_EQ(slot(catalog, "c", 0), 0u);
+  EXPECT_EQ(slot(catalog, "c", 1), 1u);
+  EXPECT_EQ(slot(catalog, "c", 2), 3u);
   // The next start gives them out anew, the oldest partition first.
   const Catalog again = open(1);
   EXPECT_EQ(slot(again, "b"), 0u);
@@ -127,15 +132,41 @@ TEST_F(CatalogTest, SlotsAreDenseAndNotReusedWhileTheProcessLives) {
   EXPECT_EQ(again.find("b")->partitions, catalog.find("b")->partitions);
 }
 
+TEST_F(CatalogTest, SlotsAreGivenBackWithTheTopicThatADraftDeletes) {
+  Catalog catalog = open(2, {.slots_per_lane_max = 3});
+  for (int life = 0; life < 20; ++life) {
+    ASSERT_EQ(create(catalog, "a", 6), ErrorCode::NONE);
+    ASSERT_EQ(create(catalog, "b", 1), ErrorCode::INVALID_PARTITIONS);
+    remove(catalog, "a");
+  }
+}
+
+TEST_F(CatalogTest, SlotsOfADeletionThatSeemedToFailAreThereWhenTheStoreIsReadAgain) {
+  Catalog catalog = open(1, {.slots_per_lane_max = 3});
+  ASSERT_EQ(create(catalog, "a", 1), ErrorCode::NONE);
+  ASSERT_EQ(create(catalog, "b", 1), ErrorCode::NONE);
+  ASSERT_EQ(create(catalog, "c", 1), ErrorCode::NONE);
+  for (const MemoryStore::Failure failure : {MemoryStore::Failure::change_lost, MemoryStore::Failure::answer_lost}) {
+    store.fail_commits(failure, 1);
+    CatalogDraft draft = catalog.draft();
+    draft.remove(*catalog.find("b"));
+    ASSERT_FALSE(catalog.commit(draft));
+    ASSERT_EQ(catalog.settle().value(), failure == MemoryStore::Failure::answer_lost);
+    EXPECT_EQ(slot(catalog, "a"), 0u);
+    EXPECT_EQ(slot(catalog, "c"), 2u);
+    const bool gone = catalog.find("b") == nullptr;
+    EXPECT_EQ(gone, failure == MemoryStore::Failure::answer_lost);
+    EXPECT_EQ(create(catalog, "d", 1), gone ? ErrorCode::NONE : ErrorCode::INVALID_PARTITIONS);
+  }
+  EXPECT_EQ(slot(catalog, "d"), 1u);
+}
+
 TEST_F(CatalogTest, RefusesWhatDoesNotFit) {
   Catalog catalog = open(2, {.slots_per_lane_max = 3});
   EXPECT_EQ(create(catalog, "a", 7), ErrorCode::INVALID_PARTITIONS);
   EXPECT_EQ(create(catalog, "a", 2'000'000'000), ErrorCode::INVALID_PARTITIONS);
   EXPECT_EQ(create(catalog, "a", 6), ErrorCode::NONE);
-  remove(catalog, "a");
-  EXPECT_EQ(create(catalog, "b", 1), ErrorCode::INVALID_PARTITIONS);  // the slots are used up until the next start
-  Catalog again = open(2, {.slots_per_lane_max = 3});
-  EXPECT_EQ(create(again, "b", 6), ErrorCode::NONE);
+  EXPECT_EQ(create(catalog, "b", 1), ErrorCode::INVALID_PARTITIONS);
 }
 
 TEST_F(CatalogTest, AFullLaneIsPassedOver) {

@@ -300,23 +300,32 @@ class LaneTest : public testing::Test {
     for (uint32_t lane = 0; lane < setup.lanes; ++lane) {
       view->brokers.push_back({static_cast<int32_t>(10 + lane), setup.hosts[lane], static_cast<uint16_t>(9092 + lane)});
     }
+    std::erase_if(places_, [&](const auto& each) {
+      return std::ranges::find(topics, each.first.first, &TopicSpec::name) == topics.end();
+    });
     for (const TopicSpec& spec : topics) {
       auto topic = std::make_shared<TopicView>();
       topic->name = spec.name;
       topic->id = id_of(spec.name);
       topic->settings = spec.settings;
       for (size_t i = 0; i < spec.lanes.size(); ++i) {
-        const auto [place, fresh] = partitions_.emplace(std::pair(spec.name, i), next_slot_);
-        if (fresh) ++next_slot_;
-        const uint32_t slot = place->second;
-        topic->partitions.push_back(
-            {PartitionNumber(1000 + slot), spec.lanes[i], PartitionSlot(slot), spec.leader_epoch});
+        const std::pair fresh(PartitionNumber(next_number_), free_slot());
+        const auto [number, slot] = places_.emplace(std::pair(spec.name, i), fresh).first->second;
+        next_number_ = std::max(next_number_, number.value + 1);
+        topic->partitions.push_back({number, spec.lanes[i], slot, spec.leader_epoch});
       }
       view->by_name.emplace(topic->name, topic.get());
       view->by_id.emplace(topic->id, topic.get());
       view->topics.push_back(std::move(topic));
     }
     return view;
+  }
+
+  // As the catalog gives them out.
+  PartitionSlot free_slot() const {
+    PartitionSlot slot{};
+    while (std::ranges::any_of(places_, [&](const auto& each) { return each.second.second == slot; })) ++slot.value;
+    return slot;
   }
 
   kafka::Uuid id_of(const std::string& topic) {
@@ -330,11 +339,11 @@ class LaneTest : public testing::Test {
   void forget_topic(const std::string& topic) {
     topic_ids_.erase(topic);
     topic_ids_.emplace(topic, static_cast<uint8_t>(200 + view_version_));
-    std::erase_if(partitions_, [&](const auto& each) { return each.first.first == topic; });
+    std::erase_if(places_, [&](const auto& each) { return each.first.first == topic; });
   }
 
   const PartitionState& partition(const std::string& topic, size_t index = 0) {
-    const PartitionState* state = log().partition(PartitionSlot(partitions_.at({topic, index})));
+    const PartitionState* state = log().partition(places_.at({topic, index}).second);
     check(state != nullptr, "test: partition is not open");
     return *state;
   }
@@ -614,8 +623,9 @@ class LaneTest : public testing::Test {
 
   Nanoseconds now_ = second_ns;
   uint64_t view_version_ = 0;
-  uint32_t next_slot_ = 0;
-  std::map<std::pair<std::string, size_t>, uint32_t> partitions_;  // slot by topic and partition index
+  uint64_t next_number_ = 1000;
+  // By topic and partition index.
+  std::map<std::pair<std::string, size_t>, std::pair<PartitionNumber, PartitionSlot>> places_;
   std::map<std::string, uint8_t> topic_ids_;
   std::unique_ptr<Node> node_;
   std::vector<std::unique_ptr<Client>> clients_;

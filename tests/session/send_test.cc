@@ -176,6 +176,22 @@ TEST_F(SendTest, APartitionDeletedWhileItIsSentClosesTheConnection) {
   EXPECT_EQ(await(ToControlKind::notice).text, "a partition was deleted while it was being fetched: connection closed");
 }
 
+TEST_F(SendTest, APartitionThatHasTheSlotOfADeletedOneIsNotSentInItsPlace) {
+  start({{"t", {0}}});
+  fill("t", 30, 20'000);
+  Client& client = connect();
+  stop_reading(client, true);
+  fetch_all(client);
+  run_for(10 * millisecond_ns);
+  forget_topic("t");
+  apply({{"t", {0}}});
+  fill("t", 30, 20'000);
+  stop_reading(client, false);
+  EXPECT_TRUE(closed(client));
+  EXPECT_TRUE(client.frames.empty());
+  EXPECT_EQ(await(ToControlKind::notice).text, "a partition was deleted while it was being fetched: connection closed");
+}
+
 TEST_F(SendTest, ADamagedBatchIsNeverSent) {
   start({{"t", {0}}});
   Client& client = connect();

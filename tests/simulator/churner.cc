@@ -82,6 +82,7 @@ void Churner::on_created(const Frame& frame, Nanoseconds now) {
     check(may_be_done_, "a deleted topic is there again");
     return ask_its_name(now);
   }
+  check(topic.error_code != ErrorCode::INVALID_PARTITIONS, "a deleted topic keeps its slots");
   may_be_done_ = true;
   rest(now, pause_ms_max);
 }

@@ -15,7 +15,6 @@ namespace penstock::sim {
 
 namespace {
 
-constexpr uint32_t partitions_max = 1024;  // of a lane; a deleted one's slot is free again after the next start
 constexpr Nanoseconds life_max_ns = 600 * second_ns;  // a life that takes longer has stopped making progress
 
 DriveUnits random_units(SimRandom& random) {
@@ -86,6 +85,10 @@ World::World(uint64_t seed, bool trace, bool over_tcp)
     churners_.push_back(std::make_unique<Churner>(
         ChurnerConfig{"churn-" + std::to_string(i), static_cast<int32_t>(churn_random_.between(1, 3)), churn_random_.next()}));
   }
+  // As many as there are at a time, so every life of a topic has the slots of one that was deleted.
+  uint32_t partitions_all = 2 * partitions;
+  for (const auto& churner : churners_) partitions_all += static_cast<uint32_t>(churner->config().partitions);
+  partitions_max_ = (partitions_all + lane_count_ - 1) / lane_count_;
 }
 
 World::~World() = default;
@@ -98,7 +101,7 @@ void World::note(const std::string& line) {
 void World::start_node(bool faults) {
   ++restarts_;
   const RandomSource source = [this] { return random_.next(); };
-  auto catalog = Catalog::open(store_, {.lane_count = lane_count_, .slots_per_lane_max = partitions_max}, source);
+  auto catalog = Catalog::open(store_, {.lane_count = lane_count_, .slots_per_lane_max = partitions_max_}, source);
   check(catalog.has_value(), "the catalog does not open");
   for (const auto& [topic, policy] : retention_) {
     if (catalog->find(topic) != nullptr) continue;
@@ -140,7 +143,7 @@ void World::start_node(bool faults) {
     // What is kept in memory has a bound of its own, or only the memory there is.
     log.resident_bytes_max = random_.one_in(3) ? log_region_bytes : random_.one_in(2) ? 1 * MiB : 64 * KiB;
     log.read_bytes_max = random_.one_in(3) ? log_region_bytes : 1 * MiB;
-    log.partitions_max = partitions_max;
+    log.partitions_max = partitions_max_;
     log.producers_max = 256;
     log.retention_interval_ns = static_cast<Nanoseconds>(random_.between(1, 20)) * millisecond_ns;
     log.footer_cache_bytes = random_.one_in(3) ? 1 * MiB : random_.below(6) * 16 * KiB;

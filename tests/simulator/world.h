@@ -96,6 +96,7 @@ class World {
   Milliseconds clock_error_ms_ = 0;
   DriveUnits units_;
   int32_t partitions_per_topic_ = 1;
+  uint32_t partitions_max_ = 0;  // of a lane
   uint64_t segment_bytes_ = 1 * MiB;
   WorldSummary summary_;
 };

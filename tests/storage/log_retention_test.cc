@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include "storage/limits.h"
+#include "storage/recovery.h"
+#include "tests/storage/footer_agreement.h"
 #include "tests/storage/log_world.h"
 
 namespace penstock {
@@ -240,6 +242,40 @@ TEST_F(LogRetention, DeletedPartitionsGiveTheirSegmentsBack) {
   settle();
   EXPECT_GE(statistics().segments_released, 3u);
   expect_from_log_start(p1);
+  stop();
+}
+
+// A slot has one partition after the other while footers are written, segments released and rounds of retention go on.
+TEST_F(LogRetention, ASlotIsUsedByManyPartitions) {
+  policy_[0] = policy_[1] = {.bytes_max = 2 * MiB};
+  start();
+  uint64_t number = 11;
+  for (int life = 0; life < 200; ++life) {
+    fill_segments(0.3);
+    fill_segments(0.1, p1);
+    if (life % 3 == 0) settle();
+    log().delete_partition(p0);
+    batches_[0].clear();
+    log().open_partition(p0, PartitionNumber(++number), 0);
+    log().set_retention(p0, policy_[0]);
+    ASSERT_FALSE(world_->find(p0, Offset(0)));
+    if (life % 20 == 0) expect_from_log_start(p1);
+  }
+  fill_segments(3);
+  expect_from_log_start();
+  expect_from_log_start(p1);
+  settle();
+  EXPECT_GT(statistics().segments_released, 60u);
+
+  // A start finds what is there; footers do not go on about what is long gone.
+  SimFiles files = world_->drive.crash(1);
+  const test::FooterAgreement agreement = test::compare_with_scan(files, {.lane = 0, .block = 4096});
+  EXPECT_EQ(agreement.difference, "");
+  EXPECT_GT(agreement.footers_read, 3u);
+  LogIndex index(256, 1, 16);
+  ProducerTable producers(16);
+  const RecoveredLog found = recover(files, {.lane = 0, .block = 4096, .use_footers = true}, index, producers);
+  EXPECT_LT(found.partitions.size(), 60u) << "of 201";
   stop();
 }
 

@@ -828,6 +828,35 @@ TEST_F(LogTest, DeletedPartitionIsGoneAndStaysGone) {
   stop();
 }
 
+TEST_F(LogTest, TheSlotOfADeletedPartitionIsAnothersAtOnce) {
+  LogWorld& world = start();
+  append_durably(300);
+  append_durably(300);
+  world.log.forget_advanced();
+  const auto in_flight = append(300);
+  world.log.delete_partition(p0);
+  world.log.open_partition(p0, PartitionNumber(20), 3);
+  ASSERT_TRUE(world.run([&] { return world.log.durable_commit() >= in_flight->commit; }));
+  // Nothing of the other one is its own, not what became durable since either.
+  const PartitionState& state = *world.log.partition(p0);
+  EXPECT_EQ(state.number, PartitionNumber(20));
+  EXPECT_EQ(std::tuple(state.log_start, state.durable, state.appended), std::tuple(Offset(0), Offset(0), Offset(0)));
+  EXPECT_FALSE(world.find(p0, Offset(0)));
+  EXPECT_TRUE(world.log.advanced().empty());
+  batches_[0].clear();
+  world.log.open_partition(p0, PartitionNumber(20), 0);
+  append_durably(400);
+  append_durably(400);
+  EXPECT_EQ(world.log.partition(p0)->durable, Offset(2));
+  expect_all();
+
+  world_->log.delete_partition(p0);
+  world_->log.open_partition(p0, PartitionNumber(10), 0);
+  EXPECT_FALSE(world_->find(p0, Offset(0))) << "a number that was deleted stays empty";
+  world_->log.delete_partition(p0);
+  stop();
+}
+
 TEST_F(LogTest, EveryStartBeginsAFreshSegment) {
   start();
   append_durably(300);
