@@ -25,7 +25,21 @@ Log::Impl::Recovered Log::Impl::read_files(const LogConfig& config, const DriveU
                   .producers = ProducerTable(config.producers_max)};
   found.log =
       recover(files, {.lane = config.lane, .block = units.block, .use_footers = true}, found.index, found.producers);
+  if (!found.log.segments.empty()) found.newest = found.log.segments.back().number;
+  found.empty = take_empty_newest(found.log, config.segment_bytes, found.index);
   return found;
+}
+
+// A start that ended before it had a commit leaves a segment with nothing in it. It is no part of the log any more: on a
+// full drive its slot may be the only one for the next segment. Until that one is begun the next start finds the same.
+std::optional<SegmentSlot> Log::Impl::take_empty_newest(RecoveredLog& log, uint64_t segment_bytes, LogIndex& index) {
+  if (log.read_only || log.segments.size() < 2) return std::nullopt;
+  const RecoveredSegment newest = log.segments.back();
+  const RecoveredSegment& before = log.segments[log.segments.size() - 2];
+  if (newest.last_sequence != before.last_sequence || newest.bytes != segment_bytes) return std::nullopt;
+  log.segments.pop_back();
+  index.truncate(log.segments.back().number, FilePosition(UINT64_MAX));
+  return newest.slot;
 }
 
 // Slots whose header has to be zeroed come later.
@@ -43,13 +57,15 @@ Milliseconds Log::Impl::newest_timestamp(const RecoveredLog& log) {
   return -1;
 }
 
-LogEnd Log::Impl::end_of(const RecoveredLog& log) {
+LogEnd Log::Impl::end_of(const Recovered& found) {
+  const RecoveredLog& log = found.log;
   LogEnd end;
   end.term = log.term_highest;
   if (log.segments.empty()) return end;
   const RecoveredSegment& last = log.segments.back();
   end.segment = last.number;
-  end.segment_last = last.number;
+  end.segment_last = found.newest;
+  end.empty = found.empty;
   end.slot = last.slot;
   end.segment_id = last.id;
   end.position = last.end;
@@ -70,7 +86,7 @@ Log::Impl::Impl(const LogConfig& config, const DriveUnits& units, const LogMemor
       index(std::move(found.index)),
       sealed(units, log_memory, config.footer_cache_bytes, &statistics),
       producers(std::move(found.producers)),
-      writer(config, units, log_memory, end_of(found.log), usable(found.log), found.log.read_only, &statistics),
+      writer(config, units, log_memory, end_of(found), usable(found.log), found.log.read_only, &statistics),
       resident(units, log_memory.arena, log_memory.buffers, *log_memory.allocator, config.resident_bytes_max),
       reader(units, log_memory, config.read_bytes_max, &statistics),
       footer(config, units, log_memory, &statistics),

@@ -62,10 +62,13 @@ struct Log::Impl {
     RecoveredLog log;
     LogIndex index;
     ProducerTable producers;
+    SegmentNumber newest{};
+    std::optional<SegmentSlot> empty;  // of segment `newest`, if nothing is in it
   };
   static Recovered read_files(const LogConfig& config, const DriveUnits& units, SegmentFiles& files);
   Impl(const LogConfig& config, const DriveUnits& units, const LogMemory& memory, Recovered recovered);
-  static LogEnd end_of(const RecoveredLog& log);
+  static std::optional<SegmentSlot> take_empty_newest(RecoveredLog& log, uint64_t segment_bytes, LogIndex& index);
+  static LogEnd end_of(const Recovered& found);
   static std::vector<SlotUse> usable(const RecoveredLog& log);
   static Milliseconds newest_timestamp(const RecoveredLog& log);
 

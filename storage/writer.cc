@@ -23,6 +23,7 @@ LogWriter::LogWriter(const LogConfig& config, const DriveUnits& units, const Log
       given_up_for_(read_only ? LogTrouble::damaged : LogTrouble::none),
       recover_until_(end.sequence),
       spares_(config.spare_segments),
+      found_empty_(end.empty),
       segments_(limits::commits_max(units) + 2),
       segment_last_(std::max(end.segment, end.segment_last)),
       placed_hash_(end.hash),
@@ -285,6 +286,7 @@ void LogWriter::completed(RequestTag tag, int64_t result, Nanoseconds now) {
     case RequestKind::prepare:
       if (result >= 0) std::erase(blank_slots_, spares_.current());
       spares_.prepared(result, now);
+      if (result < 0 && found_empty_) spares_.recycled(*std::exchange(found_empty_, std::nullopt));
       if (result >= 0) ++statistics_->slots_prepared;
       statistics_->space_error = result < 0 ? static_cast<uint64_t>(-result) : 0;
       // Rewriting needs a segment now: a drive that gives none has failed a second time.
@@ -472,7 +474,10 @@ bool LogWriter::settle() {
   // Started, or recovered: the fresh segment counts, and everything that had to be rewritten is durable.
   const bool fresh_counts = segments_.size() == 1 && !segments_.front().sealed;
   const bool waiting = mode_ == Mode::starting || mode_ == Mode::recovering;
-  if (waiting && fresh_counts && !failing_ && taken_ >= recover_until_) mode_ = Mode::writable;
+  if (waiting && fresh_counts && !failing_ && taken_ >= recover_until_) {
+    mode_ = Mode::writable;
+    if (found_empty_) discard(*std::exchange(found_empty_, std::nullopt));
+  }
   return false;
 }
 

@@ -46,6 +46,7 @@ struct LogEnd {
   uint64_t hash = disk::chain_start;
   uint64_t term = 0;             // the largest seen
   SegmentNumber segment_last{};  // the largest number seen, also of segments that do not count
+  std::optional<SegmentSlot> empty;  // holds a newer segment, without commits
 };
 
 class LogWriter {
@@ -217,6 +218,9 @@ class LogWriter {
     Nanoseconds not_before = 0;
   };
   std::optional<Recycling> recycling_;
+  // Holds a segment without commits that was found behind the log's end. It is the next one's if the drive gives no other;
+  // else it is discarded, since the process that began it may have left writes to it under way.
+  std::optional<SegmentSlot> found_empty_;
   std::vector<SegmentSlot> void_slots_;
   std::vector<SegmentSlot> blank_slots_;  // until they were zeroed, or prepared
   BoundedQueue<Segment> segments_;

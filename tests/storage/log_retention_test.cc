@@ -440,6 +440,55 @@ TEST_F(LogRetention, AFullDriveLooksAgainWhatHasExpired) {
   stop();
 }
 
+// However often it crashes: a start goes on in the segment that the one before has begun and left empty.
+TEST_F(LogRetention, AFullDriveOutlivesCrashesAndComesBackWhenRecordsExpire) {
+  policy_[0] = {.age_max = 3'600'000};
+  drive_config_.slots_max = 6;
+  start();
+  const auto append_one = [&] {
+    const Bytes bytes = make_batch(random_, 63 * KiB, 1);
+    PieceList pieces;
+    EXPECT_TRUE(world_->memory.lay_out(random_, Arrival::together, bytes, pieces));
+    BatchInfo info = info_of(bytes, 1);
+    info.max_timestamp = wall();
+    const auto appended = world_->append(p0, info, pieces);
+    world_->memory.let_go(pieces);
+    if (appended) batches_[0].push_back(patched(bytes, appended->base_offset, 0));
+  };
+  for (int i = 0; i < 5000 && log().state() != LogState::read_only; ++i) {
+    append_one();
+    step();
+  }
+  ASSERT_TRUE(world_->run([&] { return log().drained(); }));
+  for (int life = 0; life < 6; ++life) {
+    const uint64_t segments = statistics().segments;
+    SimFiles files = world_->drive.crash(static_cast<uint64_t>(life));
+    world_.emplace(arena_, config_, drive_config_, std::move(files));
+    log().open_partition(p0, PartitionNumber(10), 0);
+    log().open_partition(p1, PartitionNumber(11), 0);
+    log().set_retention(p0, policy_[0]);
+    log().catalog_known();
+    ASSERT_TRUE(run([&] { return log().state() != LogState::starting && log().drained(); }));
+    EXPECT_EQ(log().state(), LogState::read_only) << life;
+    EXPECT_EQ(log().trouble(), LogTrouble::no_space);
+    EXPECT_EQ(statistics().segments, life == 0 ? segments + 1 : segments);
+    EXPECT_EQ(log().recovery_report().find("damaged"), std::string::npos) << log().recovery_report();
+    expect_from_log_start();
+  }
+  for (int minutes = 0; minutes < 90; ++minutes) {
+    world_->now += 60 * second_ns;
+    for (int i = 0; i < 50; ++i) step();
+  }
+  EXPECT_GE(statistics().segments_released, 3u);
+  ASSERT_EQ(log().state(), LogState::writable);
+  batches_[0].resize(static_cast<size_t>(log().partition(p0)->durable.value));
+  append(500);
+  expect_from_log_start();
+  restart();
+  expect_from_log_start();
+  stop();
+}
+
 // Every start needs a segment. When there is none, those go of which it is durable that nobody wants them.
 TEST_F(LogRetention, AFullDriveStartsOnWhatWasLetGoBefore) {
   start();
