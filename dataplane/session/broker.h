@@ -36,6 +36,9 @@ struct BrokerConfig {
   uint64_t receive_bytes = 64 * MiB;           // budget of reservations, by buffer
   uint64_t request_bytes_max = 16 * MiB;       // largest request; its cost is at most half of receive_bytes
   uint64_t send_bytes = 16 * MiB;              // bytes given to streams and not sent yet, over all connections
+  uint32_t extra_responses = 16'384;           // waiting ones, beyond one for each connection
+  uint32_t fetch_parts_max = 65'536;           // partitions with batches in waiting answers
+  uint32_t fetch_waiters_max = 65'536;         // partitions waited for, beyond one for each connection
   Nanoseconds idle_max_ns = 600 * second_ns;   // connections.max.idle.ms
   Nanoseconds stall_max_ns = 30 * second_ns;   // a request without progress for this long is closed
   Nanoseconds slow_reader_ns = 1 * second_ns;  // who takes nothing for so long gives way when others wait for memory

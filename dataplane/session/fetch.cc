@@ -86,7 +86,10 @@ Outcome handle_fetch(Broker& broker, RequestContext& context) {
   FetchResponse response;
   if (!scratch.make(request.topics.size(), response.topics)) return Outcome::malformed;
   kafka::Slice<FetchPart> parts;
-  const uint32_t parts_max = std::min(parts_per_response_max, broker.parts_left());
+  uint64_t partition_count = 0;
+  for (const auto& topic : request.topics) partition_count += topic.partitions.size();
+  const auto parts_max =
+      static_cast<uint32_t>(std::min<uint64_t>({partition_count, parts_per_response_max, broker.parts_left()}));
   if (!scratch.make(parts_max, parts)) return Outcome::malformed;
   uint32_t part_count = 0;
   uint64_t budget = std::min<uint64_t>(static_cast<uint64_t>(std::max(request.max_bytes, 0)), fetch_bytes_max);

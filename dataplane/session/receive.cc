@@ -19,7 +19,6 @@ namespace {
 
 constexpr Nanoseconds sweep_interval_max_ns = 1 * second_ns;
 constexpr uint32_t request_bytes_min = 8;  // api key, version, correlation id
-constexpr uint32_t extra_responses = 16'384;
 
 std::string address_text(const Endpoint& endpoint) {
   const auto* at = endpoint.address;
@@ -53,9 +52,9 @@ Broker::Broker(const BrokerConfig& config, Log& log, Arena arena, BufferTable& b
       metrics_(metrics),
       view_(std::make_shared<CatalogView>()),
       connections_(std::make_unique<Connection[]>(config.connections_max)),
-      responses_(config.connections_max + extra_responses),
-      parts_(65'536),
-      waiters_(65'536 + config.connections_max),
+      responses_(config.connections_max + config.extra_responses),
+      parts_(config.fetch_parts_max),
+      waiters_(config.connections_max + config.fetch_waiters_max),
       reservations_(config.receive_bytes, port.receive_cost(config.request_bytes_max + 4), config.connections_max),
       fetch_timers_(config.connections_max),
       scratch_memory_(std::make_unique_for_overwrite<std::byte[]>(scratch_bytes)),

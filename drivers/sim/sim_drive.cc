@@ -248,9 +248,21 @@ int64_t SimDrive::finish_read(const Request& request) {
 
 // ---- power loss ----
 
-SimFiles SimDrive::crash(uint64_t seed) {
-  SimRandom random(seed);
+SimFiles SimDrive::crash(uint64_t seed) & {
   SimFiles left = disk_.stable;
+  lose_power(left, seed);
+  return left;
+}
+
+SimFiles SimDrive::crash(uint64_t seed) && {
+  SimFiles left = std::move(disk_.stable);
+  lose_power(left, seed);
+  return left;
+}
+
+// `left`: what is durable.
+void SimDrive::lose_power(SimFiles& left, uint64_t seed) {
+  SimRandom random(seed);
   for (const Volatile& written : disk_.cached) {
     lose_some_sectors(left, written.slot, written.position, written.bytes, random);
   }
@@ -268,7 +280,6 @@ SimFiles SimDrive::crash(uint64_t seed) {
       }
     }
   }
-  return left;
 }
 
 void SimDrive::lose_some_sectors(SimFiles& left, uint32_t slot, uint64_t position, std::span<const std::byte> bytes,
@@ -292,9 +303,21 @@ SimDrive::AtRisk SimDrive::at_risk() const {
   return result;
 }
 
-SimDisk SimDrive::kill(uint64_t seed) {
-  SimRandom random(seed);
+SimDisk SimDrive::kill(uint64_t seed) & {
   SimDisk left = disk_;
+  lose_process(left, seed);
+  return left;
+}
+
+SimDisk SimDrive::kill(uint64_t seed) && {
+  SimDisk left = std::move(disk_);
+  lose_process(left, seed);
+  return left;
+}
+
+// `left`: the disk as it is.
+void SimDrive::lose_process(SimDisk& left, uint64_t seed) const {
+  SimRandom random(seed);
   // What a new process can read, a flush of its own makes durable, also what failed for the old one: there is no page
   // cache in between, and a drive that gives bytes, then flushes and loses them is beyond our promises.
   for (SimDisk::Volatile& written : left.cached) {
@@ -320,7 +343,6 @@ SimDisk SimDrive::kill(uint64_t seed) {
       std::erase_if(left.cached, [&](const Volatile& written) { return written.slot == slot; });
     }
   }
-  return left;
 }
 
 void SimDrive::put(std::vector<std::vector<std::byte>>& slots, uint32_t slot, uint64_t position,

@@ -67,7 +67,7 @@ void SimStreams::release(std::span<const BufferIndex> buffers) {
 
 Nanoseconds SimStreams::next_deadline() const {
   Nanoseconds next = never_ns;
-  for (const Stream& stream : streams_) {
+  for (const Stream& stream : std::span(streams_).first(streams_end_)) {
     if (!stream.used) continue;
     if (stream.closed_told) continue;
     const bool over = stream.peer_reset || stream.node_gone || (stream.node_closing && stream.sending.empty());
@@ -82,8 +82,8 @@ Nanoseconds SimStreams::next_deadline() const {
 }
 
 bool SimStreams::next_event(StreamEvent& event) {
-  for (uint32_t i = 0; i < streams_.size(); ++i) {
-    const uint32_t index = (next_index_ + i) % static_cast<uint32_t>(streams_.size());
+  for (uint32_t i = 0; i < streams_end_; ++i) {
+    const uint32_t index = next_index_ + i < streams_end_ ? next_index_ + i : next_index_ + i - streams_end_;
     if (streams_[index].used && event_of(index, event)) {
       next_index_ = index + 1;
       return true;
@@ -177,6 +177,7 @@ uint32_t SimStreams::connect(Nanoseconds now, uint16_t local_port) {
   if (!accepting_) return UINT32_MAX;
   for (uint32_t index = 0; index < streams_.size(); ++index) {
     if (streams_[index].used) continue;
+    streams_end_ = std::max(streams_end_, index + 1);
     const uint32_t generation = streams_[index].generation + 1;
     streams_[index] = Stream{};
     streams_[index].used = true;
@@ -225,7 +226,7 @@ bool SimStreams::ended(uint32_t peer, Nanoseconds now) const {
 
 Nanoseconds SimStreams::next_arrival() const {
   Nanoseconds next = never_ns;
-  for (const Stream& stream : streams_) {
+  for (const Stream& stream : std::span(streams_).first(streams_end_)) {
     if (!stream.used || stream.peer_forgotten) continue;
     if (!stream.to_peer.empty() && !stream.reader_stopped) next = std::min(next, stream.to_peer.front().arrives);
   }

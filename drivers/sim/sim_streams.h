@@ -115,6 +115,7 @@ class SimStreams {
   BufferAllocator& allocator_;
   SimRandom random_;
   std::vector<Stream> streams_;
+  uint32_t streams_end_ = 0;  // none from here on was ever used
   uint32_t next_index_ = 0;
   bool accepting_ = true;
   Nanoseconds now_ = 0;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -89,7 +90,8 @@ class BatchBuilder {
   static void put_field(std::vector<std::byte>& out, std::optional<std::string_view> field) {
     put(out, field ? static_cast<int64_t>(field->size()) : -1);
     if (!field) return;
-    for (const char c : *field) out.push_back(static_cast<std::byte>(c));
+    const auto bytes = std::as_bytes(std::span(*field));
+    out.insert(out.end(), bytes.begin(), bytes.end());
   }
 
   std::vector<std::byte> records_;

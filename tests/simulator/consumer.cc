@@ -21,7 +21,7 @@ constexpr Nanoseconds retry_ns = 5 * millisecond_ns;
 void Consumer::node_lost() {
   connection_.lost();
   state_ = State::idle;
-  high_watermark_ = -1;
+  high_watermark_ = as_of_ = -1;
 }
 
 kafka::Version Consumer::metadata_version_used() const {
@@ -131,6 +131,7 @@ void Consumer::on_fetched(const Frame& frame, Nanoseconds now) {
   check(high_watermark_ >= highest_watermark_, "the high watermark went back", static_cast<long long>(high_watermark_),
         static_cast<long long>(highest_watermark_));
   highest_watermark_ = high_watermark_;
+  as_of_ = asked_at_;
   std::vector<std::byte> records(partition.records.size());
   if (!records.empty()) partition.records.range().copy_out(0, records.data(), records.size());
   take_batches(records);
@@ -158,7 +159,6 @@ void Consumer::take_batches(const std::vector<std::byte>& records) {
     seen.base_offset = header.base_offset;
     seen.record_count = header.record_count;
     seen.producer_id = header.producer_id;
-    seen.bytes.assign(batch, batch + size);
     const std::string_view text(reinterpret_cast<const char*>(batch) + sizeof header, size - sizeof header);
     // Behind the 'p' of a label stands a digit; a varint that happens to be 'p' is followed by none.
     size_t label = text.find('p');

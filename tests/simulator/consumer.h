@@ -18,7 +18,6 @@ struct SeenBatch {
   int32_t record_count = 0;
   int64_t producer_id = -1;
   std::string label;  // of the first record: "p<producer>-<batch>:"
-  std::vector<std::byte> bytes;
 };
 
 struct ConsumerConfig {
@@ -45,6 +44,7 @@ class Consumer {
   void deleted(Nanoseconds now) { gone_at_ = now; }
   bool over() const { return over_; }
   int64_t high_watermark() const { return high_watermark_; }  // of the last answer since the node started, or -1
+  Nanoseconds as_of() const { return as_of_; }                // when it asked for that
 
  private:
   enum class State : uint8_t { idle, locating, fetching };
@@ -66,7 +66,7 @@ class Consumer {
   int64_t high_watermark_ = -1;
   int64_t highest_watermark_ = -1;
   std::vector<SeenBatch> seen_;
-  Nanoseconds asked_at_ = 0;
+  Nanoseconds asked_at_ = 0, as_of_ = -1;
   std::optional<Nanoseconds> gone_at_;
   bool over_ = false;
 };

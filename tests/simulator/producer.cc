@@ -194,7 +194,13 @@ std::vector<std::byte> Producer::build(uint32_t batch, int32_t sequence, Millise
   for (uint32_t i = 0; i < record_count(config_.number, batch); ++i) {
     std::string value = label(config_.number, batch) + std::to_string(i) + ":";
     SimRandom fill(config_.number * 1'000'003ull + batch * 1009ull + i);
-    while (value.size() < size) value += static_cast<char>('a' + fill.below(26));
+    const size_t whole = std::max<size_t>(size, value.size());
+    value.reserve(whole + sizeof(uint64_t));
+    while (value.size() < whole) {
+      const uint64_t eight = 0x6161616161616161 + (fill.next() & 0x0f0f0f0f0f0f0f0f);  // 'a' to 'p'
+      value.append(reinterpret_cast<const char*>(&eight), sizeof eight);
+    }
+    value.resize(whole);
     builder.add(timestamp, std::nullopt, value);
   }
   return builder.build(crc32c);

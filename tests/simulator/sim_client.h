@@ -2,8 +2,10 @@
 // descriptions as the node's. What it does with them is in producer.h and consumer.h.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -57,7 +59,7 @@ class Connection {
   int32_t send(const Message& message, kafka::Version version, Nanoseconds now,
                std::span<const std::span<const std::byte>> record_bytes = {}) {
     const kafka::RequestHeader header{Message::key, version, next_correlation_++, "sim"};
-    std::vector<std::byte> out(64 * 1024);
+    static thread_local std::array<std::byte, 64 * 1024> out;
     std::vector<kafka::Splice> splices(record_bytes.size());
     const auto encoded = kafka::encode_request(header, message, out, splices);
     check(encoded.has_value(), "simulated client: request does not encode");
@@ -100,7 +102,10 @@ class Connection {
 template <class Message>
 class Decoded {
  public:
-  Decoded(const Frame& frame, kafka::Version version) : memory_(256 * 1024), scratch_(memory_), pieces_(frame.bytes) {
+  Decoded(const Frame& frame, kafka::Version version)
+      : memory_(std::make_unique_for_overwrite<std::byte[]>(memory_bytes)),
+        scratch_({memory_.get(), memory_bytes}),
+        pieces_(frame.bytes) {
     int32_t correlation_id = 0;
     const auto status = kafka::decode_response(pieces_.range(), version, scratch_, correlation_id, message);
     check(status == kafka::DecodeStatus::ok, "simulated client: response does not decode", static_cast<int>(status));
@@ -108,7 +113,8 @@ class Decoded {
   Message message;
 
  private:
-  std::vector<std::byte> memory_;
+  static constexpr size_t memory_bytes = 256 * 1024;
+  std::unique_ptr<std::byte[]> memory_;
   kafka::Scratch scratch_;
   kafka::ContiguousPieces pieces_;
 };

@@ -130,7 +130,10 @@ struct LaneOver final : SimLane {
               .connections_max = connections_max,
               .receive_bytes = 4 * MiB,
               .request_bytes_max = 128 * KiB,
-              .send_bytes = 256 * KiB},
+              .send_bytes = 256 * KiB,
+              .extra_responses = 1024,
+              .fetch_parts_max = 1024,
+              .fetch_waiters_max = 1024},
              {arena, &buffers, &log_buffers, &send_buffers, &pieces}, carrier->streams, drive, log, inbox, outbox,
              metrics) {}
 

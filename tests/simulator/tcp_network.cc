@@ -41,29 +41,33 @@ uint32_t TcpNetwork::connect(Nanoseconds now, uint16_t local_port) {
   config.receive_buffer_bytes = random_.between(8 * KiB, 256 * KiB);
   config.delayed_ack_ns = random_.one_in(2) ? 0 : 40 * millisecond_ns;
   config.retransmit_ns = 50 * millisecond_ns;
-  places_[index] = config.local;
-  peers_[config.local] = std::make_unique<PeerTcp>(config, now);
+  auto& peer = peers_[config.local];
+  check(peer == nullptr || peer->forgotten, "the ports of simulated clients run out");
+  peer = std::make_unique<Peer>(PeerTcp(config, now));
+  by_index_[index] = peer.get();
   return index;
 }
 
 void TcpNetwork::write(uint32_t peer, std::span<const std::byte> bytes, Nanoseconds) {
-  peers_.at(places_.at(peer))->write(bytes);
+  by_index_.at(peer)->tcp.write(bytes);
 }
 
 void TcpNetwork::read(uint32_t peer, std::vector<std::byte>& to, Nanoseconds) {
-  peers_.at(places_.at(peer))->read(to, SIZE_MAX);
+  by_index_.at(peer)->tcp.read(to, SIZE_MAX);
 }
 
 bool TcpNetwork::ended(uint32_t peer, Nanoseconds) const {
-  const PeerTcp& tcp = *peers_.at(places_.at(peer));
+  const PeerTcp& tcp = by_index_.at(peer)->tcp;
   if (tcp.state() == PeerTcp::State::refused || tcp.state() == PeerTcp::State::reset) return true;
   return tcp.finished_by_stack() && tcp.unread() == 0;
 }
 
 void TcpNetwork::forget(uint32_t peer) {
   // The peer stays until it has sent its RST; after that whoever still sends to it learns that nobody is there.
-  peers_.at(places_.at(peer))->reset();
-  places_.erase(peer);
+  const auto found = by_index_.find(peer);
+  found->second->tcp.reset();
+  found->second->forgotten = true;
+  by_index_.erase(found);
 }
 
 bool TcpNetwork::step(Nanoseconds now) {
@@ -73,13 +77,12 @@ bool TcpNetwork::step(Nanoseconds now) {
   }
   for (auto it = peers_.begin(); it != peers_.end();) {
     std::vector<Segment> out;
-    it->second->step(now, out);
-    check(it->second->fault().empty(), it->second->fault().c_str());
+    Peer& peer = *it->second;
+    peer.tcp.step(now, out);
+    check(peer.tcp.fault().empty(), peer.tcp.fault().c_str());
     send(out, now);
     busy |= !out.empty();
-    const Place& place = it->first;
-    const bool wanted = std::ranges::any_of(places_, [&](const auto& each) { return each.second == place; });
-    it = wanted ? std::next(it) : peers_.erase(it);
+    it = peer.forgotten ? peers_.erase(it) : std::next(it);
   }
   return busy;
 }
@@ -87,7 +90,7 @@ bool TcpNetwork::step(Nanoseconds now) {
 void TcpNetwork::deliver(const Segment& segment, Nanoseconds now) {
   if (segment.link_to != link_peer) return;
   if (const auto found = peers_.find(segment.to); found != peers_.end()) {
-    found->second->on_segment(segment, now);
+    found->second->tcp.on_segment(segment, now);
     return;
   }
   if (segment.rst) return;
@@ -108,7 +111,7 @@ void TcpNetwork::send(const std::vector<Segment>& segments, Nanoseconds now) {
 
 Nanoseconds TcpNetwork::next_arrival() const {
   Nanoseconds next = frames_.next_arrival();
-  for (const auto& [place, peer] : peers_) next = std::min(next, peer->next_deadline());
+  for (const auto& [place, peer] : peers_) next = std::min(next, peer->tcp.next_deadline());
   return next;
 }
 

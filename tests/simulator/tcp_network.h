@@ -32,8 +32,12 @@ class TcpNetwork final : public Network {
 
   SimFrames& frames_;
   SimRandom random_;
-  std::map<netsim::Place, std::unique_ptr<netsim::PeerTcp>> peers_;
-  std::map<uint32_t, netsim::Place> places_;  // by the index connect() gave
+  struct Peer {
+    netsim::PeerTcp tcp;
+    bool forgotten = false;
+  };
+  std::map<netsim::Place, std::unique_ptr<Peer>> peers_;
+  std::map<uint32_t, Peer*> by_index_;  // those not forgotten, by the index connect() gave
   uint32_t next_ = 0;
 };
 

@@ -190,7 +190,7 @@ void World::crash_node(bool power) {
   node_lost();
   for (uint32_t i = 0; i < lane_count_; ++i) {
     SimDrive& drive = lanes_[i]->drive;
-    images_[i] = power ? SimDisk(drive.crash(random_.next())) : drive.kill(random_.next());
+    images_[i] = power ? SimDisk(std::move(drive).crash(random_.next())) : std::move(drive).kill(random_.next());
     lanes_[i]->network().count(summary_.faults);
     count_lane(*lanes_[i]);
   }
@@ -246,7 +246,7 @@ void World::stop_node() {
       check(false, "buffers leak", static_cast<long long>(seed_));
     }
     check(lane.pieces.free_count() == lane.pieces.chunk_count(), "piece chunks leak", static_cast<long long>(seed_));
-    images_[i] = lane.drive.crash(random_.next());
+    images_[i] = std::move(lane.drive).crash(random_.next());
     count_lane(lane);
   }
   lanes_.clear();
@@ -355,6 +355,9 @@ void World::run_until(Nanoseconds end) {
 }
 
 void World::run_until_clients_are_done() {
+  const auto up_to_date = [&](Nanoseconds since) {
+    return std::ranges::all_of(consumers_, [&](const auto& each) { return each->over() || each->as_of() > since; });
+  };
   const auto done = [&] {
     for (const auto& producer : producers_) {
       if (!producer->done()) return false;
@@ -368,10 +371,11 @@ void World::run_until_clients_are_done() {
     }
     return true;
   };
-  // Done, and still done a little later: a consumer's watermark is only as new as its last answer.
-  for (Nanoseconds quiet_since = now_; now_ - quiet_since < second_ns;) {
+  // Done, and every consumer has had an answer to what it asked since: a watermark is only as new as that.
+  for (std::optional<Nanoseconds> since; !since || !up_to_date(*since);) {
     if (!step()) now_ = std::max(now_ + 1, next_time());
-    if (!done()) quiet_since = now_;
+    if (!done()) since.reset();
+    else if (!since) since = now_;
     check(now_ < life_max_ns, "clients do not finish", static_cast<long long>(seed_));
   }
 }
