@@ -155,6 +155,7 @@ void World::start_node(bool faults) {
     check(agreement.damaged == 0, "a footer is damaged", static_cast<long long>(agreement.damaged));
     check(agreement.difference.empty(), "a start from footers differs from one from the commits: try --trace");
     summary_.footers_read += agreement.footers_read;
+    summary_.coverage.rows += agreement.rows;
     const uint64_t seed = random_.next();
     if (over_tcp_) {
       lanes_.push_back(std::make_unique<LaneOver<TcpCarrier>>(i, seed, units_, drive, std::move(images_[i]), log));
@@ -189,6 +190,7 @@ void World::crash_node(bool power) {
   summary_.faults[Fault::power_cut_within] += std::ranges::any_of(lanes_, is_cut) ? 1 : 0;
   node_lost();
   for (uint32_t i = 0; i < lane_count_; ++i) {
+    look_at(*lanes_[i]);
     SimDrive& drive = lanes_[i]->drive;
     images_[i] = power ? SimDisk(std::move(drive).crash(random_.next())) : std::move(drive).kill(random_.next());
     lanes_[i]->network().count(summary_.faults);
@@ -221,6 +223,13 @@ void World::count_lane(const SimLane& lane) {
   faults[Fault::torn_write] += drive.torn_writes;
 }
 
+void World::look_at(const SimLane& lane) {
+  Coverage& coverage = summary_.coverage;
+  ++coverage.log_states[static_cast<size_t>(lane.log.state())];
+  ++coverage.log_troubles[static_cast<size_t>(lane.log.trouble())];
+  for (size_t i = 0; i < coverage.answers.size(); ++i) coverage.answers[i] += lane.metrics.errors[i].get();
+}
+
 void World::stop_node() {
   note("stop");
   control_->stop();
@@ -239,6 +248,7 @@ void World::stop_node() {
   node_lost();
   for (uint32_t i = 0; i < lane_count_; ++i) {
     SimLane& lane = *lanes_[i];
+    look_at(lane);
     lane.network().count(summary_.faults);
     lane.release_all();
     if (const std::string leaks = lane.buffers.leak_report(); !leaks.empty()) {

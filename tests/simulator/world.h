@@ -23,6 +23,7 @@
 #include "drivers/sim/sim_drive.h"
 #include "tests/simulator/churner.h"
 #include "tests/simulator/consumer.h"
+#include "tests/simulator/coverage.h"
 #include "tests/simulator/deleter.h"
 #include "tests/simulator/faults.h"
 #include "tests/simulator/producer.h"
@@ -41,6 +42,7 @@ struct WorldSummary {
   uint64_t footers_read = 0;     // at starts, of sealed segments
   uint64_t topic_lives = 0;      // of topics that are deleted and created again
   FaultCounts faults;
+  Coverage coverage;
   uint64_t trace_hash = 0;      // the same for the same seed on every compiler
 };
 
@@ -61,6 +63,7 @@ class World {
   void stop_node();  // as SIGTERM does: drain, answer, let go; checks that nothing leaks
   void node_lost();
   void count_lane(const SimLane& lane);
+  void look_at(const SimLane& lane);  // what its life has met
   bool step();       // false: nothing to do and nothing to wait for
   void run_until(Nanoseconds end);
   void run_until_clients_are_done();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <map>
 #include <string>
@@ -12,10 +13,22 @@
 
 namespace penstock::test {
 
+// How often each row of a table was met.
+struct RowCounts {
+  std::array<uint64_t, static_cast<size_t>(Finding::count)> findings{};
+  std::array<uint64_t, static_cast<size_t>(SequenceVerdict::unknown_producer) + 1> sequences{};
+  RowCounts& operator+=(const RowCounts& other) {
+    for (size_t i = 0; i < findings.size(); ++i) findings[i] += other.findings[i];
+    for (size_t i = 0; i < sequences.size(); ++i) sequences[i] += other.sequences[i];
+    return *this;
+  }
+};
+
 struct FooterAgreement {
   std::string difference;     // empty: none
   uint64_t footers_read = 0;  // segments
   uint64_t damaged = 0;       // look-ups that met a damaged block
+  RowCounts rows;             // of both starts
 };
 
 // Of a partition that is in no catalog any more nothing need agree: a footer may be of after its deletion, and the
@@ -34,7 +47,9 @@ inline FooterAgreement compare_with_scan(
   with.use_footers = true;
   Start footers(files, with), scan(files, options);
   FooterAgreement result;
-  for (const Found& found : footers.log.findings) result.footers_read += found.finding == Finding::footer_read ? 1 : 0;
+  for (const Found& found : footers.log.findings) ++result.rows.findings[static_cast<size_t>(found.finding)];
+  result.footers_read = result.rows.findings[static_cast<size_t>(Finding::footer_read)];
+  for (const Found& found : scan.log.findings) ++result.rows.findings[static_cast<size_t>(found.finding)];
   const auto differs = [&](const std::string& what) {
     if (result.difference.empty()) result.difference = what;
   };
@@ -94,6 +109,7 @@ inline FooterAgreement compare_with_scan(
                              .producer_epoch = epoch,
                              .base_sequence = sequence};
         const SequenceCheck a = footers.producers.check(info), b = scan.producers.check(info);
+        ++result.rows.sequences[static_cast<size_t>(a.verdict)];
         if (std::tuple(a.verdict, a.base_offset, a.commit) == std::tuple(b.verdict, b.base_offset, b.commit)) continue;
         differs("producer " + std::to_string(id) + " of partition " + std::to_string(partition.value) + ", sequence " +
                 std::to_string(sequence));
