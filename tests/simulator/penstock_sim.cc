@@ -152,7 +152,7 @@ int main(int argc, char** argv) {
   if (minutes > 0) plan.time = std::chrono::milliseconds(static_cast<int64_t>(minutes * 60'000));
   const Totals totals = Campaign(plan).run();
   bool well = totals.failed == 0;
-  if (!report(totals) && covers) {
+  if (plan.listed.empty() && !report(totals) && covers) {
     std::printf("FAILED: every campaign of some minutes meets these\n");
     well = false;
   }
