@@ -18,6 +18,7 @@ void DurablePrefix::written(CommitSequence sequence, bool durable) {
   Item& item = commits_[commits_.begin() + (sequence - durable_) - 1];
   check(item.state == State::in_flight, "written twice", static_cast<long long>(sequence.value));
   item.state = durable || mutated(Mutation::acknowledge_before_flush) ? State::durable : State::written;
+  if (mutated(Mutation::skip_prefix)) commits_.front().state = item.state;
   advance();
 }
 

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "dataplane/base/mutation.h"
 #include "storage/crc/crc32c.h"
 #include "storage/limits.h"
 #include "storage/request_tag.h"
@@ -103,6 +104,7 @@ void FooterWriter::fill_keys() {
   disk::FooterHead::Section& here = head_.sections[section_];
   const uint64_t left = keys_.size() - here.row_count;
   if (left == 0) {
+    if (mutated(Mutation::footer_head_first)) return send_head();
     state_ = State::flush;
     return;
   }

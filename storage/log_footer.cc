@@ -1,4 +1,5 @@
 // What a sealed segment's footer says, put together in slices.
+#include "dataplane/base/mutation.h"
 #include "storage/log_impl.h"
 
 namespace penstock {
@@ -110,7 +111,7 @@ bool Log::Impl::put_next_partition() {
     return true;
   }
   const Partition& partition = partitions[open->second.value];
-  const bool changed = partition.kept_for == footer.segment().number;
+  const bool changed = partition.kept_for == footer.segment().number && !mutated(Mutation::footer_of_now);
   put_partition(open->first, changed ? partition.kept : partition.standing(), partition.state.leader_epoch, false);
   return true;
 }

@@ -1,6 +1,7 @@
 // Retention: log starts that move, segments that are released.
 #include <algorithm>
 
+#include "dataplane/base/mutation.h"
 #include "storage/log_impl.h"
 
 namespace penstock {
@@ -82,7 +83,7 @@ void Log::retain(Nanoseconds now, Milliseconds wall) {
       round.phase = Phase::waiting;
       [[fallthrough]];
     case Phase::waiting:
-      if (log.writer.durable() < round.last_note) return;
+      if (log.writer.durable() < round.last_note && !mutated(Mutation::release_before_note)) return;
       round.phase = Phase::releasing;
       [[fallthrough]];
     case Phase::releasing:

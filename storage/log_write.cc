@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "dataplane/base/byte_order.h"
+#include "dataplane/base/mutation.h"
 #include "storage/log_impl.h"
 
 namespace penstock {
@@ -55,7 +56,7 @@ Appended Log::append(PartitionSlot slot, const BatchInfo& info, Nanoseconds) {
   statistics.payload_bytes += entry.length;
   statistics.payload_bytes_copied += impl_->writer.staged_copied_bytes();
   const CommitSequence commit = impl_->writer.add(entry, slot);
-  state.appended = entry.next_offset();
+  state.appended = Offset(entry.next_offset().value - (mutated(Mutation::reuse_offset) ? 1 : 0));
   impl_->producers.appended(entry, commit);
   return Appended{AppendVerdict::appended, entry.base_offset, commit};
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "dataplane/base/mutation.h"
+
 namespace penstock {
 
 void Replay::begin_segment(SegmentNumber number, bool from_the_start) {
@@ -74,7 +76,7 @@ void Replay::apply_batch(const Commit& commit, const disk::Entry& entry, std::sp
                          .bytes = info.length};
   take_batch(partition, place, carried);
   partition.leader_epoch = std::max(partition.leader_epoch, info.leader_epoch);
-  if (!carried) producers_.appended(info, commit.sequence());
+  if (!carried && !mutated(Mutation::forget_producers)) producers_.appended(info, commit.sequence());
   if (readable) {
     index_.append(place, partition.bytes);
   } else {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "dataplane/base/mutation.h"
+
 namespace penstock {
 
 std::vector<SeenCommit> survey(SegmentReader& reader, const SegmentFrame& frame, FilePosition from) {
@@ -43,7 +45,8 @@ RecoveredSegment SegmentReplay::run() {
     const CommitVerdict verdict = read_commit(reader_, frame_, at_, commit_);
     const bool in_chain =
         verdict == CommitVerdict::valid && commit_.sequence() == expected_ && commit_.header.previous_hash == hash_;
-    step = in_chain ? at_commit() : at_break(verdict);
+    const bool stale = mutated(Mutation::accept_stale_commits) && verdict == CommitVerdict::valid;
+    step = in_chain || stale ? at_commit() : at_break(verdict);
   }
   if (replay_.met_unknown_kind()) {
     found(Finding::entry_unknown, FilePosition(0), at_, {}, {}, "");
@@ -171,6 +174,7 @@ SegmentReplay::Step SegmentReplay::across_hole(CommitVerdict verdict) {
 // Does a commit behind say that `sequence` was durable?
 bool SegmentReplay::counted(FilePosition behind, CommitSequence sequence) {
   look_behind(behind);
+  if (mutated(Mutation::take_damage_for_tail)) return false;
   return std::ranges::any_of(
       *behind_, [&](const SeenCommit& seen) { return seen.position >= behind && seen.durable >= sequence; });
 }

@@ -60,7 +60,7 @@ LogWriter::LogWriter(const LogConfig& config, const DriveUnits& units, const Log
   found.slot = end.slot;
   found.id = end.segment_id;
   found.end = end.position;
-  found.sealed = true;
+  found.sealed = !mutated(Mutation::append_to_open_segment) || end.segment == SegmentNumber{};
   found.header = Segment::Header::durable;
   segments_.push_back(found);
 }
@@ -214,6 +214,7 @@ const DriveRequest* LogWriter::recycle_request(Nanoseconds now) {
 
 void LogWriter::recycle(SegmentSlot slot, bool anew) {
   check(!recycling_, "one segment is released at a time", slot.value);
+  if (mutated(Mutation::recycle_without_zeroing)) return spares_.recycled(slot);
   recycling_ = Recycling{.slot = slot, .anew = anew};
 }
 
@@ -240,6 +241,9 @@ void LogWriter::submitted() {
         ++inflight_writes_;
         inflight_bytes_ += write.length;
         statistics_->inflight_bytes = inflight_bytes_;
+        if (mutated(Mutation::release_before_completion)) {
+          for (const BufferIndex buffer : of.commit.held_buffers()) memory_.buffers->release(buffer, Holder::commit);
+        }
       }
       write.state = Write::State::in_flight;
       offered_write_ = nullptr;
@@ -326,7 +330,7 @@ void LogWriter::write_completed(Write& write, int64_t result) {
   --inflight_writes_;
   inflight_bytes_ -= write.whole;
   statistics_->inflight_bytes = inflight_bytes_;
-  if (!all) return fail(result);
+  if (!all && !mutated(Mutation::ignore_write_error)) return fail(result);
   ++statistics_->writes;
   Record& of = record(write.sequence);
   of.written += write.whole;
@@ -371,7 +375,7 @@ void LogWriter::flush_completed(int64_t result) {
     if (!first) prefix_.flush_finished();
     return;
   }
-  const bool again = try_again(result);
+  const bool again = try_again(result) || mutated(Mutation::believe_second_flush);
   if (first) {
     // A flush that failed says nothing of what it should have covered, and neither does the next one that succeeds.
     // What recovery found can't be rewritten from memory as later commits can: it is shown, and nothing follows it.

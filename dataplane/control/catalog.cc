@@ -5,6 +5,8 @@
 #include <numeric>
 #include <unordered_set>
 
+#include "dataplane/base/mutation.h"
+
 namespace penstock {
 namespace {
 
@@ -231,7 +233,7 @@ std::expected<void, StoreError> Catalog::establish_identity(const RandomSource& 
 std::expected<void, StoreError> Catalog::commit(const CatalogDraft& draft) {
   check(!unsettled_, "catalog: a change after a failed one, without settle()");
   if (draft.empty()) return {};
-  if (auto stored = store_->commit(draft.change_); !stored) {
+  if (auto stored = store_->commit(draft.change_); !stored && !mutated(Mutation::catalog_unsaved)) {
     unsettled_ = true;
     return stored;
   }
@@ -270,7 +272,9 @@ void Catalog::erase(const kafka::Uuid& id) {
   const auto name = names_by_id_.find(id);
   check(name != names_by_id_.end(), "catalog: deleted a topic that is not there");
   const auto topic = topics_.find(name->second);
-  for (const PartitionRecord& partition : topic->second.record.partitions) --partition_counts_[partition.lane];
+  const std::vector<PartitionRecord>& partitions = topic->second.record.partitions;
+  for (const PartitionRecord& partition : partitions) --partition_counts_[partition.lane];
+  if (mutated(Mutation::reuse_partition_number)) node_.next_partition_number -= partitions.size();
   give_slots(*topic->second.view);
   collision_names_.erase(collision_name(name->second));
   topics_.erase(topic);

@@ -1,5 +1,6 @@
 #include "dataplane/net/segment.h"
 
+#include "dataplane/base/mutation.h"
 #include "dataplane/net/checksum.h"
 
 namespace penstock::net {
@@ -41,7 +42,7 @@ const Segment* SegmentReader::read(const IpPacket& packet, TcpCounters& counters
     Checksum checksum;
     checksum.add_pseudo_header(packet.source, packet.destination, protocol_tcp, packet.transport_bytes);
     for (const Piece& piece : whole.span()) checksum.add(piece);
-    if (!checksum.valid()) return drop(TcpCount::drop_tcp_checksum);
+    if (!checksum.valid() && !mutated(Mutation::ignore_checksum)) return drop(TcpCount::drop_tcp_checksum);
   }
   // Reserved bits, ECE and CWR are ignored: no ECN (RFC 3168 6.1.1 lets a host not take part).
   const uint8_t flags = header.flags & (flag_fin | flag_syn | flag_rst | flag_psh | flag_ack | flag_urg);

@@ -8,6 +8,7 @@
 #include <array>
 #include <utility>
 
+#include "dataplane/base/mutation.h"
 #include "dataplane/kafka/messages/fetch.h"
 #include "dataplane/session/handlers.h"
 
@@ -122,7 +123,8 @@ Outcome handle_fetch(Broker& broker, RequestContext& context) {
         if (partition.error_code == ErrorCode::NONE) {
           partition.error_code = check_range(state, wanted.fetch_offset);
         }
-        partition.high_watermark = partition.last_stable_offset = state.durable.value;
+        const Offset end = mutated(Mutation::high_watermark_early) ? state.appended : state.durable;
+        partition.high_watermark = partition.last_stable_offset = end.value;
         partition.log_start_offset = state.log_start.value;
       }
       if (partition.error_code == ErrorCode::NOT_LEADER_OR_FOLLOWER ||

@@ -6,6 +6,7 @@
 // batch is never appended twice. Kafka's `timeout_ms` bounds the wait for followers; there are none, so it is not used.
 #include <algorithm>
 
+#include "dataplane/base/mutation.h"
 #include "dataplane/kafka/messages/produce.h"
 #include "dataplane/kafka/record_batch.h"
 #include "dataplane/session/handlers.h"
@@ -169,7 +170,7 @@ Outcome respond(Broker& broker, RequestContext& context, const ProduceRequest& r
   Response* sent = broker.respond(context, response);
   if (sent == nullptr) return broker.outcome_of(context, sent);
   sent->produce = true;
-  if (commit.value > 0) broker.await_commit(*sent, commit);
+  if (commit.value > 0 && !mutated(Mutation::acknowledge_when_appended)) broker.await_commit(*sent, commit);
   return Outcome::responded;
 }
 

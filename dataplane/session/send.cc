@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "dataplane/base/mutation.h"
 #include "dataplane/session/broker.h"
 
 namespace penstock {
@@ -168,6 +169,13 @@ bool Broker::stage_next(uint32_t index) {
   const uint32_t response_index = connection.first_response;
   if (response_index == no_index || connection.reading) return false;
   Response& response = responses_[response_index];
+  if (mutated(Mutation::overtake_responses) && !response.ready && response.next != no_index &&
+      responses_[response.next].ready) {
+    responses_[connection.last_response].next = response_index;
+    connection.last_response = response_index;
+    connection.first_response = std::exchange(response.next, no_index);
+    return true;
+  }
   if (!response.ready) return false;
 
   const uint32_t part_index = response.first_part;

@@ -3,6 +3,7 @@
 #include <optional>
 #include <utility>
 
+#include "dataplane/base/mutation.h"
 #include "dataplane/tcp/core.h"
 
 namespace penstock::tcp {
@@ -121,6 +122,7 @@ bool Core::read_sacks(Connection& c, const Segment& segment) {
   for (size_t i = 0; i < blocks.size(); ++i) {
     const net::SackBlock& block = blocks[i];
     if (!(block.first < block.end)) continue;
+    if (mutated(Mutation::drop_sack_block) && i + 1 == blocks.size()) continue;
     const bool below = block.end <= segment.ack();
     const bool inside_next =
         i == 0 && blocks.size() > 1 && block.first >= blocks[1].first && block.end <= blocks[1].end;

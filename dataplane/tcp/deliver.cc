@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "dataplane/base/mutation.h"
 #include "dataplane/tcp/core.h"
 
 namespace penstock::tcp {
@@ -46,7 +47,8 @@ void Core::receive_data(Connection& c, const Segment& segment) {
     }
     // What reassembly now has without a hole.
     const SeqNumber delivered = c.rcv_nxt - c.undelivered;
-    const SeqNumber received = later(c.rcv_nxt, reassembly_.contiguous_end(c.reassembly, delivered));
+    const SeqNumber whole = reassembly_.contiguous_end(c.reassembly, delivered);
+    const SeqNumber received = later(c.rcv_nxt, mutated(Mutation::acknowledge_beyond_hole) ? kept_end : whole);
     const uint32_t more = received - c.rcv_nxt;
     received_in_order(c, more);
     c.undelivered += more;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "dataplane/base/mutation.h"
+
 namespace penstock::tcp {
 
 ReassemblyPool::Verdict ReassemblyPool::insert(Reassembly& list, SeqNumber seq, const Piece& piece,
@@ -28,7 +30,8 @@ ReassemblyPool::Verdict ReassemblyPool::insert(Reassembly& list, SeqNumber seq, 
     }
     const uint32_t following = inside ? ranges_[current].next : current;
     const SeqNumber gap_end = following == no_index ? end : earlier(end, ranges_[following].first);
-    const Piece part{piece.data + (at - seq), gap_end - at, piece.buffer};
+    const uint32_t known = mutated(Mutation::misplace_overlap) ? 0 : at - seq;
+    const Piece part{piece.data + known, gap_end - at, piece.buffer};
     if (!inside) {
       const uint32_t fresh = list.range_count < bounds_.ranges_max ? ranges_.take() : no_index;
       if (fresh == no_index) {
@@ -53,7 +56,7 @@ ReassemblyPool::Verdict ReassemblyPool::insert(Reassembly& list, SeqNumber seq, 
     at = gap_end;
     if (following != no_index && ranges_[following].first == at) join_next(list, current);
   }
-  buffers_.release(piece.buffer, Holder::reassembly);
+  if (stored || !mutated(Mutation::leak_duplicate)) buffers_.release(piece.buffer, Holder::reassembly);
   return full ? Verdict::full : stored ? Verdict::stored : Verdict::duplicate;
 }
 

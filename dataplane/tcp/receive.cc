@@ -1,6 +1,7 @@
 // A segment of a connection that is ESTABLISHED or later: RFC 9293 3.10.7.4, its checks in its order.
 #include <algorithm>
 
+#include "dataplane/base/mutation.h"
 #include "dataplane/tcp/core.h"
 
 namespace penstock::tcp {
@@ -89,6 +90,7 @@ void Core::receive_in_order(Connection& c, const Segment& segment) {
 }
 
 bool Core::timestamp_acceptable(Connection& c, const Segment& segment) {
+  if (mutated(Mutation::skip_paws)) return true;
   if (!c.has_timestamps || segment.has(net::flag_rst)) return true;  // RFC 7323 5.2: not for RST
   // 3.2: once negotiated, a segment without them SHOULD be dropped; Linux and we take it, or a middlebox that strips
   // options could stall a connection.
@@ -170,7 +172,7 @@ void Core::receive_fin(Connection& c, const Segment& segment) {
     c.fin_seen = true;
     c.fin_at = segment.seq() + segment.payload_bytes();
   }
-  if (c.fin_seen && c.rcv_nxt >= c.fin_at) finish_received(c);
+  if (c.fin_seen && (c.rcv_nxt >= c.fin_at || mutated(Mutation::finish_before_data))) finish_received(c);
 }
 
 // All the peer had to say has arrived.

@@ -2,6 +2,7 @@
 // timers; then one recovery, in which what is lost is sent again before anything new (RFC 6675).
 #include <algorithm>
 
+#include "dataplane/base/mutation.h"
 #include "dataplane/tcp/core.h"
 
 namespace penstock::tcp {
@@ -66,7 +67,7 @@ void Core::on_retransmit_timeout(Connection& c) {
     c.undo.forget();
   }
   c.congestion.timed_out(std::min<uint64_t>(c.snd_nxt - c.snd_una, c.congestion.window()), c.retries == 1);
-  c.round_trip.back_off();
+  if (!mutated(Mutation::no_backoff)) c.round_trip.back_off();
   // What was acknowledged out of order need not be sent again, unless the peer has thrown it away: then it has also
   // thrown away what is next. RFC 2018 8 forgets all of it at every timeout.
   const bool reneged = records_[c.board.first].state == SentState::sacked;

@@ -5,6 +5,7 @@
 //   rounded up to the window scale, because a request ends where the credit ends, and its last bytes must fit
 #include <algorithm>
 
+#include "dataplane/base/mutation.h"
 #include "dataplane/tcp/core.h"
 
 namespace penstock::tcp {
@@ -80,7 +81,8 @@ uint16_t Core::advertise(Connection& c) {
   const uint32_t wanted = wanted_window(c);
   // The peer's FIN takes a place in the window: without one a peer may keep it for ever (as Linux does).
   const bool for_fin = c.reader_closed && !c.fin_received;
-  const uint32_t target = worth_advertising(c, wanted) ? wanted : for_fin ? std::max(have, 1u) : have;
+  const uint32_t kept = mutated(Mutation::move_edge_left) ? std::min(have, static_cast<uint32_t>(c.credit)) : have;
+  const uint32_t target = worth_advertising(c, wanted) ? wanted : for_fin ? std::max(have, 1u) : kept;
   const uint32_t rounding = (1u << c.rcv_scale) - 1;
   uint32_t shown = (target + rounding) >> c.rcv_scale;
   const uint64_t credit = c.credit > c.undelivered ? c.credit - c.undelivered : 0;

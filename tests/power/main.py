@@ -90,7 +90,8 @@ class Site:
     # ---- a life ----
 
     def mount(self, machine: Machine) -> None:
-        self.node = GuestNode(machine, str(self.binary), self.drive, self.file_system,
+        defect = "env PENSTOCK_MUTATION=acknowledge_before_flush " if self.control else ""
+        self.node = GuestNode(machine, defect + str(self.binary), self.drive, self.file_system,
                               {"lanes": 1, "cores": [0], "port": self.bootstrap[1], "admin_listen": GUEST,
                                "admin_port": self.admin_port, "segment_bytes": 16 << 20, "hugepages": "off"},
                               fresh=self.fresh)
@@ -297,7 +298,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--image", required=True, help="directory with vmlinux and initramfs")
     parser.add_argument("--binary", required=True)
-    parser.add_argument("--control", required=True, help="the node that acknowledges before the flush")
+    parser.add_argument("--control", required=True, help="a node with defects built in")
     options = parser.parse_args()
     options.control_cuts = min(CONTROL_CUTS, options.cuts)
     print(f"seed {options.seed} (again with --seed {options.seed}; the moments are never quite the same)")

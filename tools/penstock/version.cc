@@ -5,8 +5,7 @@
 namespace penstock {
 
 std::string version_text() {
-  const bool whole = built_in_mutation == Mutation::none;
-  return std::string("penstock ") + PENSTOCK_VERSION + (whole ? "" : " with a defect built in on purpose");
+  return std::string("penstock ") + PENSTOCK_VERSION + (mutations_built_in ? " with defects built in on purpose" : "");
 }
 
 }  // namespace penstock
