@@ -8,6 +8,7 @@
 #include "dataplane/kafka/messages/metadata.h"
 #include "dataplane/kafka/record_batch.h"
 #include "storage/crc/crc32c.h"
+#include "storage/format.h"
 
 namespace penstock::sim {
 
@@ -22,6 +23,17 @@ void Consumer::node_lost() {
   connection_.lost();
   state_ = State::idle;
   high_watermark_ = as_of_ = -1;
+}
+
+void Consumer::read_again() {
+  const auto seen = static_cast<uint64_t>(next_offset_ - log_start_);
+  next_offset_ = log_start_ + (random_.one_in(2) ? 0 : static_cast<int64_t>(random_.below(seen + 1)));
+  begins_anywhere_ = true;
+}
+
+void Consumer::begin_audit() {
+  seen_before_ = std::exchange(seen_, {});
+  next_offset_ = log_start_;
 }
 
 kafka::Version Consumer::metadata_version_used() const {
@@ -140,36 +152,42 @@ void Consumer::on_fetched(const Frame& frame, Nanoseconds now) {
   fetch(now);
 }
 
-void Consumer::take_batches(const std::vector<std::byte>& records) {
-  for (size_t at = 0; at < records.size();) {
+void Consumer::take_batches(std::span<const std::byte> records) {
+  while (!records.empty()) {
     kafka::RecordBatchHeader header;
-    check(records.size() - at >= sizeof header, "fetched half a batch header");
-    std::memcpy(static_cast<void*>(&header), records.data() + at, sizeof header);
+    check(records.size() >= sizeof header, "fetched half a batch header");
+    std::memcpy(static_cast<void*>(&header), records.data(), sizeof header);
     const size_t size = kafka::batch_length_prefix_bytes + static_cast<size_t>(int32_t{header.batch_length});
-    check(records.size() - at >= size, "fetched half a batch");
-    const std::byte* batch = records.data() + at;
-    check(crc32c(0, batch + kafka::batch_crc_start, size - kafka::batch_crc_start) == header.crc,
+    check(records.size() >= size, "fetched half a batch");
+    const std::span<const std::byte> batch = records.first(size);
+    records = records.subspan(size);
+    check(crc32c(0, batch.data() + kafka::batch_crc_start, size - kafka::batch_crc_start) == header.crc,
           "CRC of a fetched batch");
-    // A batch of which the first records are deleted comes whole.
-    const bool in_part = next_offset_ == log_start_ && header.base_offset < log_start_ &&
-                         header.base_offset + header.last_offset_delta >= log_start_;
-    check(header.base_offset == next_offset_ || in_part, "offsets are not dense", header.base_offset,
-          static_cast<long long>(next_offset_));
-    SeenBatch seen;
-    seen.base_offset = header.base_offset;
-    seen.record_count = header.record_count;
-    seen.producer_id = header.producer_id;
-    const std::string_view text(reinterpret_cast<const char*>(batch) + sizeof header, size - sizeof header);
-    // Behind the 'p' of a label stands a digit; a varint that happens to be 'p' is followed by none.
-    size_t label = text.find('p');
-    while (label + 1 < text.size() && (text[label + 1] < '0' || text[label + 1] > '9'))
-      label = text.find('p', label + 1);
-    check(label != std::string_view::npos, "a batch without label");
-    seen.label = std::string(text.substr(label, text.find(':', label) + 1 - label));
-    next_offset_ = header.base_offset + header.last_offset_delta + 1;
-    seen_.push_back(std::move(seen));
-    at += size;
+    const int64_t base_offset = header.base_offset, next_offset = base_offset + header.last_offset_delta + 1;
+    // A batch of which the first records are deleted, or not asked for, comes whole.
+    const bool in_part = next_offset_ == log_start_ || begins_anywhere_;
+    check(base_offset == next_offset_ || (in_part && base_offset < next_offset_ && next_offset > next_offset_),
+          "offsets are not dense", base_offset, static_cast<long long>(next_offset_));
+    begins_anywhere_ = false;
+    const char* text = reinterpret_cast<const char*>(batch.data());
+    const auto name = find_label({text + sizeof header, size - sizeof header});
+    check(name.has_value(), "a batch without label", base_offset);
+    compare(*name, batch);
+    next_offset_ = next_offset;
+    seen_.push_back({base_offset, next_offset, *name});
   }
+}
+
+// All but the two fields that the node assigns: the base offset, and the leader epoch, which is 0 here.
+void Consumer::compare(const BatchName& name, std::span<const std::byte> batch) const {
+  const std::span<const std::byte> written = written_.find(name);
+  const auto same = [&](size_t begin, size_t end) {
+    return std::memcmp(batch.data() + begin, written.data() + begin, end - begin) == 0;
+  };
+  const bool whole = written.size() == batch.size() && same(disk::batch_length_at, disk::batch_leader_epoch_at) &&
+                     same(disk::batch_magic_at, batch.size());
+  check(whole, "a batch is not what was written", name.producer, name.batch);
+  check(load_big<int32_t>(batch.data() + disk::batch_leader_epoch_at) == 0, "leader epoch of a batch");
 }
 
 }  // namespace penstock::sim

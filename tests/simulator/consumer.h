@@ -10,14 +10,14 @@
 
 #include "drivers/sim/random.h"
 #include "tests/simulator/sim_client.h"
+#include "tests/simulator/written.h"
 
 namespace penstock::sim {
 
 struct SeenBatch {
   int64_t base_offset = 0;
-  int32_t record_count = 0;
-  int64_t producer_id = -1;
-  std::string label;  // of the first record: "p<producer>-<batch>:"
+  int64_t next_offset = 0;
+  BatchName name;
 };
 
 struct ConsumerConfig {
@@ -31,13 +31,19 @@ struct ConsumerConfig {
 
 class Consumer {
  public:
-  explicit Consumer(const ConsumerConfig& config) : config_(config), random_(config.seed) {}
+  Consumer(const ConsumerConfig& config, const Written& written)
+      : config_(config), written_(written), random_(config.seed) {}
 
   bool step(std::span<Network* const> networks, Nanoseconds now);
   void node_lost();
 
+  // From some place before: its beginning, or anywhere.
+  void read_again();
+  // From the beginning, all of it; what was seen up to now is seen_before().
+  void begin_audit();
   const ConsumerConfig& config() const { return config_; }
   const std::vector<SeenBatch>& seen() const { return seen_; }
+  const std::vector<SeenBatch>& seen_before() const { return seen_before_; }
   int64_t next_offset() const { return next_offset_; }
   int64_t log_start() const { return log_start_; }
   // Of its topic.
@@ -52,9 +58,11 @@ class Consumer {
   void on_fetched(const Frame& frame, Nanoseconds now);
   void fetch(Nanoseconds now);
   kafka::Version metadata_version_used() const;
-  void take_batches(const std::vector<std::byte>& records);
+  void take_batches(std::span<const std::byte> records);
+  void compare(const BatchName& name, std::span<const std::byte> batch) const;
 
   const ConsumerConfig config_;
+  const Written& written_;
   SimRandom random_;
   State state_ = State::idle;
   Connection connection_;
@@ -62,10 +70,11 @@ class Consumer {
   kafka::Version fetch_version_ = 4;
   Nanoseconds retry_at_ = 0;
   int64_t next_offset_ = 0;
+  bool begins_anywhere_ = false;  // perhaps within a batch
   int64_t log_start_ = 0;
   int64_t high_watermark_ = -1;
   int64_t highest_watermark_ = -1;
-  std::vector<SeenBatch> seen_;
+  std::vector<SeenBatch> seen_, seen_before_;
   Nanoseconds asked_at_ = 0, as_of_ = -1;
   std::optional<Nanoseconds> gone_at_;
   bool over_ = false;

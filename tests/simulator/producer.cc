@@ -18,10 +18,6 @@ constexpr kafka::Version metadata_version = 12, identify_version = 4;
 constexpr Nanoseconds retry_ns = 5 * millisecond_ns;
 }  // namespace
 
-std::string Producer::label(uint32_t producer, uint32_t batch) {
-  return "p" + std::to_string(producer) + "-" + std::to_string(batch) + ":";
-}
-
 void Producer::node_lost() {
   connection_.lost();
   restart();
@@ -50,6 +46,8 @@ bool Producer::step(std::span<Network* const> networks, Nanoseconds now) {
     return true;
   }
   if (done()) {
+    connection_.close();
+    state_ = State::idle;
     return false;
   }
   if (state_ == State::idle) return locate(networks, now);
@@ -64,14 +62,18 @@ bool Producer::locate(std::span<Network* const> networks, Nanoseconds now) {
     retry_at_ = now + retry_ns;
     return false;
   }
+  ask_for_metadata(!config_.life, now);
+  state_ = State::locating;
+  return true;
+}
+
+void Producer::ask_for_metadata(bool may_create, Nanoseconds now) {
   kafka::MetadataRequest request;
   std::array<kafka::MetadataRequest::Topic, 1> topics;
   topics[0].name = kafka::NullableText(std::string_view(config_.topic_name()));
   request.topics = kafka::NullableSlice<kafka::MetadataRequest::Topic>(std::span(topics));
-  request.allow_auto_topic_creation = !config_.life;
+  request.allow_auto_topic_creation = may_create;
   connection_.send(request, metadata_version, now);
-  state_ = State::locating;
-  return true;
 }
 
 bool Producer::receive(std::span<Network* const> networks, Nanoseconds now) {
@@ -90,7 +92,10 @@ bool Producer::receive(std::span<Network* const> networks, Nanoseconds now) {
         on_identified(*frame, now);
         break;
       case State::producing:
-        on_produced(*frame, now);
+        if (frame->key == kafka::ApiKey::metadata)
+          on_refreshed(*frame);
+        else
+          on_produced(*frame, now);
         break;
     }
   }
@@ -107,8 +112,8 @@ void Producer::on_located(const Frame& frame, std::span<Network* const> networks
   if (topic.error_code != ErrorCode::NONE) return;
   if (config_.life && topic.topic_id != config_.life->id) return;
   topic_id_ = topic.topic_id;
-  const auto leader = static_cast<size_t>(topic.partitions[static_cast<uint32_t>(config_.partition)].leader_id);
-  if (!connection_.connect(networks[leader], 9092, now)) return;
+  leader_ = topic.partitions[static_cast<uint32_t>(config_.partition)].leader_id;
+  if (!connection_.connect(networks[static_cast<size_t>(leader_)], 9092, now)) return;
   constexpr std::array<kafka::Version, 5> versions = {3, 7, 9, 12, 13};
   produce_version_ = config_.life ? versions.back() : versions[random_.below(versions.size())];
   state_ = State::producing;
@@ -132,11 +137,20 @@ void Producer::on_identified(const Frame& frame, Nanoseconds now) {
   state_ = State::producing;
 }
 
+// Between batches, as clients do now and then. Nothing moves here.
+void Producer::on_refreshed(const Frame& frame) {
+  const Decoded<kafka::MetadataResponse> metadata(frame, metadata_version);
+  const auto& topic = metadata.message.topics[0];
+  const bool same = topic.error_code == ErrorCode::NONE && topic.topic_id == topic_id_;
+  check(same || config_.life, "a topic is gone, or is another one", static_cast<int>(topic.error_code));
+  if (!same) return;
+  const int32_t leader = topic.partitions[static_cast<uint32_t>(config_.partition)].leader_id;
+  check(leader == leader_, "a partition has moved", leader, leader_);
+}
+
 void Producer::on_produced(const Frame& frame, Nanoseconds now) {
   const Decoded<kafka::ProduceResponse> answer(frame, produce_version_);
-  check(!in_flight_.empty() && in_flight_.front().sent, "an answer to nothing");
-  check(in_flight_.front().correlation_id == frame.correlation_id, "answers out of request order",
-        in_flight_.front().correlation_id, frame.correlation_id);
+  check(!in_flight_.empty() && in_flight_.front().sent, "an answer to no batch");
   const auto& partition = answer.message.topics[0].partitions[0];
   if (partition.error_code == ErrorCode::NONE) {
     check(!gone_at_ || in_flight_.front().sent_at <= *gone_at_, "a deleted topic takes batches");
@@ -161,7 +175,7 @@ bool Producer::send_more(Nanoseconds now) {
     batch.sequence = next_sequence_;
     next_sequence_ += static_cast<int32_t>(record_count(config_.number, batch.batch));
     const Milliseconds timestamp = wall_start_ms + now / millisecond_ns;
-    batch.bytes = build(batch.batch, batch.sequence, timestamp);
+    batch.bytes = written_.add({config_.number, batch.batch}, build(batch.batch, batch.sequence, timestamp));
     built_[batch.batch] = {timestamp, batch.bytes.size()};
     in_flight_.push_back(std::move(batch));
   }
@@ -178,9 +192,10 @@ bool Producer::send_more(Nanoseconds now) {
     topics[0].partitions = kafka::Slice<kafka::ProduceRequest::Partition>(std::span(partitions));
     request.topics = kafka::Slice<kafka::ProduceRequest::Topic>(std::span(topics));
     const std::array<std::span<const std::byte>, 1> records = {next->bytes};
-    next->correlation_id = connection_.send(request, produce_version_, now, records);
+    connection_.send(request, produce_version_, now, records);
     next->sent = true;
     next->sent_at = now;
+    if (random_.one_in(16)) ask_for_metadata(false, now);
     busy = true;
   }
   return busy;
@@ -192,7 +207,7 @@ std::vector<std::byte> Producer::build(uint32_t batch, int32_t sequence, Millise
   const uint64_t size_class = random_.below(4);
   const uint64_t size = size_class == 0 ? random_.below(100) : random_.below(config_.record_bytes_max);
   for (uint32_t i = 0; i < record_count(config_.number, batch); ++i) {
-    std::string value = label(config_.number, batch) + std::to_string(i) + ":";
+    std::string value = label_of({config_.number, batch}) + std::to_string(i) + ":";
     SimRandom fill(config_.number * 1'000'003ull + batch * 1009ull + i);
     const size_t whole = std::max<size_t>(size, value.size());
     value.reserve(whole + sizeof(uint64_t));

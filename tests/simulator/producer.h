@@ -12,6 +12,7 @@
 
 #include "drivers/sim/random.h"
 #include "tests/simulator/sim_client.h"
+#include "tests/simulator/written.h"
 
 namespace penstock::sim {
 
@@ -32,7 +33,8 @@ struct ProducerConfig {
 
 class Producer {
  public:
-  explicit Producer(const ProducerConfig& config) : config_(config), random_(config.seed) {}
+  Producer(const ProducerConfig& config, Written& written)
+      : config_(config), written_(written), random_(config.seed) {}
 
   // One step; `networks` by lane. Returns whether anything happened.
   bool step(std::span<Network* const> networks, Nanoseconds now);
@@ -54,8 +56,6 @@ class Producer {
   };
   const std::map<uint32_t, Built>& built() const { return built_; }
   uint32_t errors() const { return errors_; }
-  // The value of the first record of batch `batch` of producer `producer` begins with this.
-  static std::string label(uint32_t producer, uint32_t batch);
   static uint32_t record_count(uint32_t producer, uint32_t batch) { return 1 + (producer * 7 + batch * 3) % 4; }
 
  private:
@@ -64,9 +64,8 @@ class Producer {
     uint32_t batch = 0;
     int32_t sequence = 0;
     bool sent = false;
-    int32_t correlation_id = 0;
     Nanoseconds sent_at = 0;
-    std::vector<std::byte> bytes;
+    std::span<const std::byte> bytes;
   };
   void restart();
   bool locate(std::span<Network* const> networks, Nanoseconds now);
@@ -74,14 +73,18 @@ class Producer {
   void on_located(const Frame& frame, std::span<Network* const> networks, Nanoseconds now);
   void on_identified(const Frame& frame, Nanoseconds now);
   void on_produced(const Frame& frame, Nanoseconds now);
+  void on_refreshed(const Frame& frame);
+  void ask_for_metadata(bool may_create, Nanoseconds now);
   bool send_more(Nanoseconds now);
   std::vector<std::byte> build(uint32_t batch, int32_t sequence, Milliseconds timestamp);
 
   const ProducerConfig config_;
+  Written& written_;
   SimRandom random_;
   State state_ = State::idle;
   Connection connection_;
   kafka::Uuid topic_id_{};
+  int32_t leader_ = -1;
   Nanoseconds retry_at_ = 0;
   int64_t producer_id_ = -1;
   int16_t producer_epoch_ = 0;

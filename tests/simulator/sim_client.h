@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -18,7 +19,7 @@
 namespace penstock::sim {
 
 struct Frame {
-  int32_t correlation_id = 0;
+  kafka::ApiKey key{};           // of the request it answers
   std::vector<std::byte> bytes;  // header and body
 };
 
@@ -31,7 +32,7 @@ struct TopicLife {
 // How long clients go on with a topic after its deletion was confirmed, in which they must get nothing.
 inline constexpr Nanoseconds linger_ns = 20 * millisecond_ns;
 
-// One connection to one lane.
+// One connection to one lane. Answers must come in the order of the requests.
 class Connection {
  public:
   bool open() const { return network_ != nullptr; }
@@ -50,14 +51,15 @@ class Connection {
   void lost() {
     network_ = nullptr;
     in_.clear();
+    unanswered_.clear();
   }
   bool ended(Nanoseconds now) const { return network_ == nullptr || network_->ended(peer_, now); }
   void write(std::span<const std::byte> bytes, Nanoseconds now) { network_->write(peer_, bytes, now); }
 
   // `record_bytes`: one entry for each Records field that is not null, in order.
   template <class Message>
-  int32_t send(const Message& message, kafka::Version version, Nanoseconds now,
-               std::span<const std::span<const std::byte>> record_bytes = {}) {
+  void send(const Message& message, kafka::Version version, Nanoseconds now,
+            std::span<const std::span<const std::byte>> record_bytes = {}) {
     const kafka::RequestHeader header{Message::key, version, next_correlation_++, "sim"};
     static thread_local std::array<std::byte, 64 * 1024> out;
     std::vector<kafka::Splice> splices(record_bytes.size());
@@ -74,7 +76,7 @@ class Connection {
     frame.insert(frame.end(), out.begin() + static_cast<ptrdiff_t>(at),
                  out.begin() + static_cast<ptrdiff_t>(encoded->bytes.size()));
     write(frame, now);
-    return header.correlation_id;
+    unanswered_.push_back({header.correlation_id, Message::key});
   }
 
   std::optional<Frame> receive(Nanoseconds now) {
@@ -87,14 +89,24 @@ class Connection {
     frame.bytes.assign(in_.begin() + kafka::frame_length_bytes,
                        in_.begin() + static_cast<ptrdiff_t>(kafka::frame_length_bytes + length));
     in_.erase(in_.begin(), in_.begin() + static_cast<ptrdiff_t>(kafka::frame_length_bytes + length));
-    frame.correlation_id = load_big<int32_t>(frame.bytes.data());
+    const auto correlation_id = load_big<int32_t>(frame.bytes.data());
+    check(!unanswered_.empty(), "an answer to nothing", correlation_id);
+    check(unanswered_.front().correlation_id == correlation_id, "answers out of request order",
+          unanswered_.front().correlation_id, correlation_id);
+    frame.key = unanswered_.front().key;
+    unanswered_.pop_front();
     return frame;
   }
 
  private:
+  struct Unanswered {
+    int32_t correlation_id = 0;
+    kafka::ApiKey key{};
+  };
   Network* network_ = nullptr;
   uint32_t peer_ = 0;
   int32_t next_correlation_ = 1;
+  std::deque<Unanswered> unanswered_;
   std::vector<std::byte> in_;
 };
 

@@ -62,7 +62,7 @@ World::World(uint64_t seed, bool trace, bool over_tcp)
     config.batches = static_cast<uint32_t>(random_.between(5, turns_over ? 250 : 60));
     config.in_flight_max = static_cast<uint32_t>(random_.between(1, 5));
     config.seed = random_.next();
-    producers_.push_back(std::make_unique<Producer>(config));
+    producers_.push_back(std::make_unique<Producer>(config, written_));
   }
   for (uint32_t topic = 0; topic < std::min(producers, 2u); ++topic) {
     for (uint32_t partition = 0; partition < partitions; ++partition) {
@@ -73,7 +73,8 @@ World::World(uint64_t seed, bool trace, bool over_tcp)
                          .life = {},
                          .partition = static_cast<int32_t>(partition),
                          .seed = random_.next(),
-                         .records_expire = expire}));
+                         .records_expire = expire},
+          written_));
       if (expire && random_.one_in(2)) {
         deleters_.push_back(
             std::make_unique<Deleter>(DeleterConfig{name, static_cast<int32_t>(partition), random_.next()}));
@@ -165,6 +166,10 @@ void World::start_node(bool faults) {
     note("lane " + std::to_string(i) + " starts: " + lanes_.back()->log.recovery_report());
     check(lanes_.back()->log.state() != LogState::read_only, "recovery calls a crash damage",
           static_cast<long long>(seed_));
+  }
+  // What was shown once must be shown again after every restart.
+  for (auto& consumer : consumers_) {
+    if (!consumer->over() && fault_random_.one_in(3)) consumer->read_again();
   }
   control_->start();
 }
@@ -307,11 +312,12 @@ void World::begin_life(const Churner& churner) {
     config.batches = static_cast<uint32_t>(churn_random_.between(5, 60));
     config.in_flight_max = static_cast<uint32_t>(churn_random_.between(1, 5));
     config.seed = churn_random_.next();
-    producers_.push_back(std::make_unique<Producer>(config));
+    producers_.push_back(std::make_unique<Producer>(config, written_));
   }
   for (int32_t partition = 0; partition < churner.config().partitions; ++partition) {
     consumers_.push_back(std::make_unique<Consumer>(
-        ConsumerConfig{.topic = churner.life_name(), .life = life, .partition = partition, .seed = churn_random_.next()}));
+        ConsumerConfig{.topic = churner.life_name(), .life = life, .partition = partition, .seed = churn_random_.next()},
+        written_));
   }
 }
 
@@ -411,7 +417,7 @@ WorldSummary World::run() {
   summary_.faults[Fault::catalog_answer_lost] = store_.failed_count(MemoryStore::Failure::answer_lost);
   for (auto& churner : churners_) churner->finish();
   start_node(false);
-  add_auditors();
+  begin_audit();
   run_until_clients_are_done();
   check_everything();
   stop_node();
@@ -419,15 +425,12 @@ WorldSummary World::run() {
   return summary_;
 }
 
-// Consumers that begin with the last life, so that what they see is there after all crashes.
-void World::add_auditors() {
-  const size_t readers = consumers_.size();
-  for (size_t i = 0; i < readers; ++i) {
-    ConsumerConfig config = consumers_[i]->config();
-    if (!config.records_expire) continue;
-    config.seed = random_.next();
-    consumers_.push_back(std::make_unique<Consumer>(config));
-    auditors_[{config.topic, config.partition}] = consumers_.back().get();
+// In the last life consumers read all there is, so that what they see is there after all crashes.
+void World::begin_audit() {
+  for (auto& consumer : consumers_) {
+    if (consumer->over()) continue;
+    consumer->begin_audit();
+    auditors_[{consumer->config().topic, consumer->config().partition}] = consumer.get();
   }
 }
 
@@ -462,37 +465,43 @@ void World::check_expired(const Producer& producer, uint32_t batch, int64_t base
         "a batch is gone that was to be kept", static_cast<long long>(seed_), base_offset);
 }
 
-// What was acknowledged and has not expired is there, once, where the acknowledgement said; offsets are dense (the
-// consumers saw to that) and never given out twice; idempotent producers have no duplicate and no gap.
+// What was acknowledged and has not expired is there, once, where the acknowledgement said, and so is what any consumer
+// was ever shown; offsets are dense (the consumers saw to that, and to the bytes) and never given out twice; idempotent
+// producers have no duplicate and no gap.
 void World::check_everything() {
   struct Place {
-    int64_t base_offset;
     std::string topic;
     int32_t partition;
-    bool operator==(const Place&) const = default;
+    int64_t base_offset;
+    auto operator<=>(const Place&) const = default;
   };
-  std::map<Place, std::string, decltype([](const Place& a, const Place& b) {
-             return std::tie(a.topic, a.partition, a.base_offset) < std::tie(b.topic, b.partition, b.base_offset);
-           })>
-      labels;
-  const auto at_its_place = [&](const Place& place, const std::string& label) {
-    const auto [known, fresh] = labels.emplace(place, label);
-    check(known->second == label, "an offset was given out twice", static_cast<long long>(seed_), place.base_offset);
+  std::map<Place, BatchName> names;
+  const auto at_its_place = [&](const Place& place, const BatchName& name) {
+    const auto [known, fresh] = names.emplace(place, name);
+    check(known->second == name, "an offset was given out twice", static_cast<long long>(seed_), place.base_offset);
     return fresh;
   };
-  for (const auto& [place, auditor] : auditors_) {
+  std::map<BatchName, std::vector<Place>> places;  // where consumers saw it
+  for (const auto& [of, auditor] : auditors_) {
     summary_.records_expired += static_cast<uint64_t>(auditor->log_start());
     for (const auto& deleter : deleters_) {
-      const bool here = deleter->config().topic == place.first && deleter->config().partition == place.second;
+      const bool here = deleter->config().topic == of.first && deleter->config().partition == of.second;
       check(!here || auditor->log_start() >= deleter->confirmed(), "deleted records are back",
             static_cast<long long>(seed_), auditor->log_start());
     }
   }
-  std::map<std::string, std::vector<Place>> places;
   for (const auto& consumer : consumers_) {
+    const ConsumerConfig& config = consumer->config();
     for (const SeenBatch& batch : consumer->seen()) {
-      const Place place{batch.base_offset, consumer->config().topic, consumer->config().partition};
-      if (at_its_place(place, batch.label)) places[batch.label].push_back(place);
+      const Place place{config.topic, config.partition, batch.base_offset};
+      if (at_its_place(place, batch.name)) places[batch.name].push_back(place);
+    }
+    for (const SeenBatch& batch : consumer->seen_before()) {
+      const Place place{config.topic, config.partition, batch.base_offset};
+      if (!at_its_place(place, batch.name)) continue;
+      places[batch.name].push_back(place);
+      check(consumer->over() || is_gone(config.topic, config.partition, batch.next_offset), "what a consumer was shown is lost",
+            static_cast<long long>(seed_), batch.base_offset);
     }
   }
   for (const auto& producer : producers_) {
@@ -501,12 +510,13 @@ void World::check_everything() {
     summary_.storage_errors += producer->errors();
     int64_t previous = -1;
     for (uint32_t batch = 0; batch < config.batches; ++batch) {
-      const auto found = places.find(Producer::label(config.number, batch));
+      const BatchName name{config.number, batch};
+      const auto found = places.find(name);
       const size_t copies = found == places.end() ? 0 : found->second.size();
       const auto acknowledged = producer->acknowledged().find(batch);
       if (acknowledged != producer->acknowledged().end()) {
         const int64_t base_offset = acknowledged->second;
-        at_its_place({base_offset, config.topic, config.partition}, Producer::label(config.number, batch));
+        at_its_place({config.topic, config.partition, base_offset}, name);
         const int64_t next_offset = base_offset + Producer::record_count(config.number, batch);
         if (is_gone(config.topic, config.partition, next_offset)) {
           check_expired(*producer, batch, base_offset);

@@ -69,7 +69,7 @@ class World {
   void run_until_clients_are_done();
   bool carry_control();
   void check_everything();
-  void add_auditors();
+  void begin_audit();
   bool churn();
   void begin_life(const Churner& churner);
   void check_expired(const Producer& producer, uint32_t batch, int64_t base_offset);
@@ -89,13 +89,14 @@ class World {
   std::unique_ptr<Control> control_;
   std::vector<SimDisk> images_;  // of each lane's drive while the node is down
   std::vector<std::unique_ptr<SimLane>> lanes_;
+  Written written_;
   std::vector<std::unique_ptr<Producer>> producers_;
   std::vector<std::unique_ptr<Consumer>> consumers_;
   std::vector<std::unique_ptr<Deleter>> deleters_;
   std::vector<std::unique_ptr<Churner>> churners_;
   SimRandom churn_random_, fault_random_;
   std::map<std::string, RetentionPolicy> retention_;           // topics whose records expire
-  std::map<std::pair<std::string, int32_t>, const Consumer*> auditors_;  // read all there is in the last life
+  std::map<std::pair<std::string, int32_t>, const Consumer*> auditors_;  // in the last life
   Milliseconds clock_error_ms_ = 0;
   DriveUnits units_;
   int32_t partitions_per_topic_ = 1;
