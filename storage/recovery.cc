@@ -559,17 +559,23 @@ bool Recovery::holds_lost_segment(SegmentSlot slot, bool may_be_predecessor) {
   const SegmentFrame any{.block = 512, .end = FilePosition(reader_.file_bytes())};
   std::vector<SeenCommit> counted;
   const auto seen = survey(reader_, any, FilePosition(any.block));
-  for (const SeenCommit& commit : seen) {
+  Commit commit;
+  for (const SeenCommit& each : seen) {  // a partition may have come and gone within the segment
+    const bool of_predecessor = may_be_predecessor && is_missing_predecessor(each.segment_id);
+    if (of_predecessor && read_commit(reader_, any, each.position, commit) == CommitVerdict::valid) {
+      replay_.delete_partitions_of(commit);
+    }
+  }
+  for (const SeenCommit& each : seen) {
     const bool claimed = std::ranges::any_of(
-        seen, [&](const SeenCommit& other) { return other.segment_id == commit.segment_id && other.durable > last(); });
-    const bool newer = claimed && commit.sequence > last();
-    if (newer || (may_be_predecessor && is_missing_predecessor(commit.segment_id) && is_missed(commit))) {
-      counted.push_back(commit);
+        seen, [&](const SeenCommit& other) { return other.segment_id == each.segment_id && other.durable > last(); });
+    const bool newer = claimed && each.sequence > last();
+    if (newer || (may_be_predecessor && is_missing_predecessor(each.segment_id) && is_missed(each))) {
+      counted.push_back(each);
     }
   }
   if (counted.empty()) return false;
   log_.slots[slot.value] = SlotUse::keep;
-  Commit commit;
   for (const SeenCommit& lost : counted) {
     if (read_commit(reader_, any, lost.position, commit) == CommitVerdict::valid) replay_.lose(commit);
   }

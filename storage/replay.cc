@@ -162,6 +162,13 @@ void Replay::stand(std::span<disk::FooterProducer> producers) {
   }
 }
 
+void Replay::delete_partitions_of(const Commit& commit) {
+  commit.each_entry([&](const disk::EntryPrefix& prefix, std::span<const std::byte> bytes, uint32_t) {
+    if (static_cast<disk::EntryKind>(prefix.kind.get()) != disk::EntryKind::partition_deleted) return;
+    delete_partition(PartitionNumber(read_entry(bytes).partition));
+  });
+}
+
 bool Replay::misses(const Commit& commit) const {
   bool missed = false;
   commit.each_entry([&](const disk::EntryPrefix& prefix, std::span<const std::byte> bytes, uint32_t) {

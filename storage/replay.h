@@ -36,6 +36,8 @@ class Replay {
   // Commits are missing from here on: a gap in a partition's offsets is lost data now.
   void missing() { complete_ = false; }
   bool complete() const { return complete_; }
+  // Partitions that a commit outside the log says were deleted.
+  void delete_partitions_of(const Commit& commit);
   // Does the log miss a batch of this commit, which is in no segment of it? Not one below a log start: its segment was
   // released.
   bool misses(const Commit& commit) const;

@@ -403,6 +403,22 @@ TEST(Recovery, ReleasedSegmentsMoveTheLogStart) {
 }
 
 // The oldest segment names the released one. Its slot, in use again, has a torn header: nothing behind it is missed.
+// A partition that came and went within the segment is known nowhere else: it is not missed, where its deletion is there.
+TEST(Recovery, ATornHeaderOverADeletedPartitionIsNoDamage) {
+  for (const bool deleted : {false, true}) {
+    MemoryFiles files;
+    ImageSegment one(files, {.slot = 0, .number = 1, .id = 0x11});
+    one.commit({{.partition = 5, .base_offset = 0, .records = 3}});
+    one.commit({deleted ? ImageEntry{.kind = 4, .partition = 5} : ImageEntry{.kind = 3, .partition = 6}});
+    ImageSegment two(files, {.slot = 1, .number = 2, .id = 0x22}, &one);
+    two.commit({{.partition = 1, .base_offset = 0}});
+    one.flip(9);
+    Recovered got(files);
+    EXPECT_EQ(got.log.read_only, !deleted) << got.log.report();
+    EXPECT_EQ(got.has(Finding::slot_torn_header), deleted) << got.log.report();
+  }
+}
+
 TEST(Recovery, ATornHeaderOverWhatWasReleasedIsNoDamage) {
   for (const bool noted : {true, false}) {
     MemoryFiles files;
