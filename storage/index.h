@@ -76,8 +76,8 @@ class LogIndex {
   void truncate(SegmentNumber number, FilePosition end);
 
   // ---- the log's beginning ----
-  // The segment, not the newest, is taken out, so many strands at a time; true: it is gone. Meanwhile what it says of
-  // some partitions is here and of others is not.
+  // The segment, not one that is appended to, is taken out, so many strands at a time; true: it is gone. Meanwhile what
+  // it says of some partitions is here and of others is not.
   bool remove_some(SegmentNumber number, uint32_t strands);
   void remove_segment(SegmentNumber number) {
     while (!remove_some(number, UINT32_MAX)) continue;

@@ -187,6 +187,8 @@ bool Log::Impl::release() {
     footer.give_up();
     if (!footer.idle()) return false;
   }
+  check(oldest.number < indexed_segment, "the newest segment is not released",
+        static_cast<long long>(oldest.number.value));
   sealed.remove(oldest.number);
   if (!index.remove_some(oldest.number, partitions_per_slice)) return false;
   if (reader.uses(oldest.slot) || sealed.cache().uses(oldest.slot)) return false;

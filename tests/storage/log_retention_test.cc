@@ -489,6 +489,38 @@ TEST_F(LogRetention, AFullDriveOutlivesCrashesAndComesBackWhenRecordsExpire) {
   stop();
 }
 
+// The newest segment that counts is looked up in its footer, for the one behind it is empty. Of an older one the footer is
+// gone: no newer one is in the index, and it goes all the same. Found by penstock-sim, seed 100000277.
+TEST_F(LogRetention, TheNewestOfTheIndexNeedNotBeTheLogs) {
+  start();
+  log().stop_retaining();
+  fill_segments(4);
+  const Deleted deleted = log().delete_records(p0, Offset(15));
+  ASSERT_EQ(deleted.verdict, AppendVerdict::appended);
+  ASSERT_TRUE(run([&] { return log().durable_commit() >= deleted.commit; }));
+  settle();
+  restart();
+  log().stop_retaining();
+  settle();
+
+  SimFiles files = world_->drive.crash(1);
+  LogIndex index(256, 1, 16);
+  ProducerTable producers(16);
+  const RecoveredLog found = recover(files, {.block = 4096, .use_footers = true}, index, producers);
+  const RecoveredSegment &oldest = found.segments.front(), &newest = found.segments.back();
+  const RecoveredSegment& before = found.segments[found.segments.size() - 2];
+  ASSERT_TRUE(oldest.footer && before.footer && newest.last_sequence == before.last_sequence);
+  Bytes& slot = files.slots[oldest.slot.value];
+  std::fill(slot.begin() + static_cast<ptrdiff_t>(round_up(oldest.end.value, 4096)), slot.end(), std::byte{0});
+  start(std::move(files));
+  settle();
+  EXPECT_GE(statistics().segments_released, 1u);
+  expect_from_log_start();
+  fill_segments(2);
+  expect_from_log_start();
+  stop();
+}
+
 // Every start needs a segment. When there is none, those go of which it is durable that nobody wants them.
 TEST_F(LogRetention, AFullDriveStartsOnWhatWasLetGoBefore) {
   start();
