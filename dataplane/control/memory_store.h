@@ -21,11 +21,16 @@ class MemoryStore final : public CatalogStore {
   void fail_loads(bool fail) { load_fails_ = fail; }
   // Commits that failed so.
   uint64_t failed_count(Failure failure) const { return failed_[static_cast<size_t>(failure)]; }
+  uint64_t failed_count() const { return failed_[1] + failed_[2]; }
+  uint64_t failed_loads() const { return failed_loads_; }
   uint64_t commit_count() const { return commit_count_; }
   const CatalogImage& image() const { return image_; }
 
   std::expected<CatalogImage, StoreError> load() override {
-    if (load_fails_) return std::unexpected(StoreError{"memory store: told to fail"});
+    if (load_fails_) {
+      ++failed_loads_;
+      return std::unexpected(StoreError{"memory store: told to fail"});
+    }
     return image_;
   }
 
@@ -53,7 +58,7 @@ class MemoryStore final : public CatalogStore {
   Failure failure_ = Failure::none;
   uint32_t failure_count_ = 0;
   bool load_fails_ = false;
-  uint64_t failed_[3] = {};
+  uint64_t failed_[3] = {}, failed_loads_ = 0;
   uint64_t commit_count_ = 0;
 };
 

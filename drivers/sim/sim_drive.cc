@@ -243,6 +243,12 @@ int64_t SimDrive::finish_read(const Request& request) {
     position += here;
     left -= here;
   }
+  if (result > 0 && happens(config_.read_flip_one_in)) {
+    const iovec& vector = request.vectors.front();
+    const uint64_t at = random_.below(std::min<uint64_t>(vector.iov_len, static_cast<uint64_t>(result)));
+    static_cast<std::byte*>(vector.iov_base)[at] ^= static_cast<std::byte>(1 << random_.below(8));
+    ++statistics_.reads_flipped;
+  }
   return result;
 }
 
@@ -392,6 +398,12 @@ Nanoseconds SimDrive::latency(Nanoseconds mean) {
   const int doublings = std::min(std::countr_zero(random_.next()), 4);
   Nanoseconds time = mean / 2 + static_cast<Nanoseconds>(random_.below(static_cast<uint64_t>(mean / 2) + 1));
   time += mean / 2 * doublings;
+  time *= slowness_;
+  statistics_.slowed += slowness_ > 1 ? 1 : 0;
+  if (happens(config_.stall_one_in)) {
+    ++statistics_.stalled;
+    return 1000 * time;
+  }
   if (!happens(config_.slow_one_in)) return time;
   ++statistics_.slow;
   return 100 * time;

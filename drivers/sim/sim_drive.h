@@ -64,19 +64,22 @@ struct SimDriveConfig {
   Nanoseconds prepare_ns = 2 * millisecond_ns;
   // Each happens once in so many requests of its kind; 0: never.
   uint64_t slow_one_in = 0;   // a hundred times the latency
+  uint64_t stall_one_in = 0;  // a thousand times
   uint64_t short_one_in = 0;  // writes and reads
   uint64_t interrupted_one_in = 0;
   uint64_t write_error_one_in = 0;
   uint64_t flush_error_one_in = 0;
   uint64_t prepare_error_one_in = 0;
   uint64_t read_error_one_in = 0;
+  uint64_t read_flip_one_in = 0;  // a bit of what is read is wrong, this time
 };
 
 // What really happened.
 struct SimDriveStatistics {
-  uint64_t slow = 0, short_transfers = 0, interrupted = 0;
+  uint64_t slow = 0, stalled = 0, slowed = 0, short_transfers = 0, interrupted = 0;
   uint64_t out_of_order = 0;  // completed before an older request
   uint64_t write_errors = 0, flush_errors = 0, prepare_errors = 0, read_errors = 0;
+  uint64_t reads_flipped = 0;
   uint64_t lost_writes = 0, torn_writes = 0;  // not durable when the power went: nothing of them is left, or a part
 };
 
@@ -123,6 +126,8 @@ class SimDrive {
   void fail_next(DriveOp op, uint32_t count) { fail_next_[static_cast<size_t>(op)] = count; }
   // While true every new slot is -ENOSPC.
   void set_full(bool full) { full_ = full; }
+  // From now on everything takes so many times as long.
+  void set_slowness(uint32_t times) { slowness_ = times; }
   SimDriveConfig& config() { return config_; }
 
   uint32_t in_flight() const { return static_cast<uint32_t>(requests_.size()); }
@@ -172,6 +177,7 @@ class SimDrive {
   uint64_t changes_ = 0;
   uint32_t fail_next_[4] = {};
   bool full_ = false;
+  uint32_t slowness_ = 1;
   uint64_t events_left_ = UINT64_MAX;
   SimDriveStatistics statistics_;
 };

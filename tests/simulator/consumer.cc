@@ -25,6 +25,20 @@ void Consumer::node_lost() {
   high_watermark_ = as_of_ = -1;
 }
 
+bool Consumer::drop_connection() {
+  if (!connection_.open()) return false;
+  connection_.close();
+  state_ = State::idle;
+  return true;
+}
+
+bool Consumer::stop_reading(Nanoseconds until) {
+  if (!connection_.open()) return false;
+  connection_.stop_reading(true);
+  reads_again_at_ = until;
+  return true;
+}
+
 void Consumer::read_again() {
   const auto seen = static_cast<uint64_t>(next_offset_ - log_start_);
   next_offset_ = log_start_ + (random_.one_in(2) ? 0 : static_cast<int64_t>(random_.below(seen + 1)));
@@ -46,6 +60,11 @@ bool Consumer::step(std::span<Network* const> networks, Nanoseconds now) {
     state_ = State::idle;
     return !std::exchange(over_, true);
   }
+  if (reads_again_at_ && now >= *reads_again_at_) {
+    connection_.stop_reading(false);
+    reads_again_at_.reset();
+  }
+  if (reads_again_at_) return false;
   if (state_ != State::idle && connection_.ended(now)) {
     connection_.close();
     state_ = State::idle;

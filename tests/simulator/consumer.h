@@ -36,6 +36,9 @@ class Consumer {
 
   bool step(std::span<Network* const> networks, Nanoseconds now);
   void node_lost();
+  // It gives up its connection, or takes nothing for a while; whether it had one.
+  bool drop_connection();
+  bool stop_reading(Nanoseconds until);
 
   // From some place before: its beginning, or anywhere.
   void read_again();
@@ -69,6 +72,7 @@ class Consumer {
   kafka::Uuid topic_id_{};
   kafka::Version fetch_version_ = 4;
   Nanoseconds retry_at_ = 0;
+  std::optional<Nanoseconds> reads_again_at_;
   int64_t next_offset_ = 0;
   bool begins_anywhere_ = false;  // perhaps within a batch
   int64_t log_start_ = 0;

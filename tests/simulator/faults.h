@@ -15,18 +15,24 @@ enum class Fault : uint8_t {
   process_killed,    // what the drives have in their caches stays
   clean_stop,
   // the drive
-  slow_request,  // a hundred times as long as others
+  slow_request,     // a hundred times as long as others
+  stalled_request,  // a thousand times
+  slow_drive,       // a request while the drive is slow for a while
+  full_drive,       // a slot that the drive refused, for a while or until others are released
   out_of_order,  // a request that completed before an older one
   short_transfer,
   interrupted,
   write_error,
   flush_error,
   read_error,
+  read_flipped,  // a bit, for once
   lost_write,  // not durable, and gone with the power
   torn_write,  // some of its sectors are there
   // the catalog
   catalog_change_lost,
   catalog_answer_lost,
+  catalog_unreadable,
+  power_cut_at_commit,  // of the catalog
   // the clock
   clock_ahead,
   clock_back,
@@ -35,6 +41,13 @@ enum class Fault : uint8_t {
   frame_duplicated,
   frame_reordered,
   frame_corrupted,
+  frame_too_big,  // for the path
+  link_down,
+  memory_short,  // no buffer for a received frame
+  send_refused,  // by the port's ring
+  // clients
+  connection_dropped,
+  slow_reader,
   count,
 };
 
@@ -44,22 +57,34 @@ inline constexpr std::array<const char*, static_cast<size_t>(Fault::count)> faul
     "process_killed",
     "clean_stop",
     "slow_request",
+    "stalled_request",
+    "slow_drive",
+    "full_drive",
     "out_of_order",
     "short_transfer",
     "interrupted",
     "write_error",
     "flush_error",
     "read_error",
+    "read_flipped",
     "lost_write",
     "torn_write",
     "catalog_change_lost",
     "catalog_answer_lost",
+    "catalog_unreadable",
+    "power_cut_at_commit",
     "clock_ahead",
     "clock_back",
     "frame_lost",
     "frame_duplicated",
     "frame_reordered",
     "frame_corrupted",
+    "frame_too_big",
+    "link_down",
+    "memory_short",
+    "send_refused",
+    "connection_dropped",
+    "slow_reader",
 };
 static_assert(fault_names.back() != nullptr, "a name for each");
 

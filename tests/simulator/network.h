@@ -26,6 +26,10 @@ class Network {
   virtual void forget(uint32_t peer) = 0;
   // Lets frames and peers do what is due; whether anything happened.
   virtual bool step(Nanoseconds now) = 0;
+  // The peer takes nothing of what arrives, for a while.
+  virtual void stop_reading(uint32_t peer, bool stopped) = 0;
+  // Another one, at random; `calm`: nothing goes wrong that did not from the beginning.
+  virtual void change_weather(bool calm) = 0;
   // When step() or a peer has something to do.
   virtual Nanoseconds next_arrival() const = 0;
   // Adds what has gone wrong.
@@ -42,6 +46,8 @@ class StreamsNetwork final : public Network {
   void read(uint32_t peer, std::vector<std::byte>& to, Nanoseconds now) override { streams_.read(peer, to, now); }
   bool ended(uint32_t peer, Nanoseconds now) const override { return streams_.ended(peer, now); }
   void forget(uint32_t peer) override { streams_.forget(peer); }
+  void stop_reading(uint32_t peer, bool stopped) override { streams_.stop_reading(peer, stopped); }
+  void change_weather(bool) override {}
   bool step(Nanoseconds) override { return false; }
   Nanoseconds next_arrival() const override { return streams_.next_arrival(); }
   void count(FaultCounts&) const override {}

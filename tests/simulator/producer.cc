@@ -23,6 +23,13 @@ void Producer::node_lost() {
   restart();
 }
 
+bool Producer::drop_connection() {
+  if (!connection_.open()) return false;
+  connection_.close();
+  restart();
+  return true;
+}
+
 // Back to the beginning: find the leader, then send again, or give up, what was not answered.
 void Producer::restart() {
   state_ = State::idle;

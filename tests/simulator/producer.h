@@ -40,6 +40,8 @@ class Producer {
   bool step(std::span<Network* const> networks, Nanoseconds now);
   // The node crashed: every connection is gone.
   void node_lost();
+  // It gives up its connection; whether it had one.
+  bool drop_connection();
   bool done() const { return over_ || (next_ >= config_.batches && in_flight_.empty()); }
   // Of its topic.
   void deletion_asked() { may_be_gone_ = true; }

@@ -53,6 +53,9 @@ class Connection {
     in_.clear();
     unanswered_.clear();
   }
+  void stop_reading(bool stopped) {
+    if (network_ != nullptr) network_->stop_reading(peer_, stopped);
+  }
   bool ended(Nanoseconds now) const { return network_ == nullptr || network_->ended(peer_, now); }
   void write(std::span<const std::byte> bytes, Nanoseconds now) { network_->write(peer_, bytes, now); }
 

@@ -92,6 +92,8 @@ struct TcpCarrier {
     config.features.transmit_checksums = random.one_in(2);
     config.features.segmentation = config.features.transmit_checksums && random.one_in(2);
     config.features.segmentation_bytes_max = config.features.segmentation ? 60'000 : 0;
+    config.ring_frames = static_cast<uint32_t>(random.one_in(4) ? random.between(4, 16) : 256);
+    config.refuse_one_in = random.one_in(4) ? random.between(5, 50) : 0;
     config.header_split_one_in = random.one_in(3) ? 2 : 0;
     return config;
   }

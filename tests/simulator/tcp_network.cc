@@ -33,7 +33,7 @@ uint32_t TcpNetwork::connect(Nanoseconds now, uint16_t local_port) {
   config.link_local = link_peer;
   config.link_remote = link_node;
   config.initial_sequence = static_cast<uint32_t>(random_.next());
-  config.mss = static_cast<uint16_t>(frames_.features().mtu_bytes - (v6 ? 60 : 40));
+  config.mss = mss(v6);
   config.timestamps = !random_.one_in(4);
   config.sack = !random_.one_in(4);
   config.window_scale =
@@ -46,6 +46,30 @@ uint32_t TcpNetwork::connect(Nanoseconds now, uint16_t local_port) {
   peer = std::make_unique<Peer>(PeerTcp(config, now));
   by_index_[index] = peer.get();
   return index;
+}
+
+uint16_t TcpNetwork::mss(bool v6) const {
+  const uint32_t mtu = path_mtu_ != 0 ? path_mtu_ : frames_.features().mtu_bytes;
+  return static_cast<uint16_t>(mtu - (v6 ? 60 : 40));
+}
+
+// What the link does all the time is in the constructor.
+void TcpNetwork::change_weather(bool calm) {
+  const bool narrow = !calm && random_.one_in(4);
+  for (LinkFaults* faults : {&frames_.to_stack(), &frames_.from_stack()}) {
+    faults->down = !calm && random_.one_in(10);
+    links_down_ += faults->down ? 1 : 0;
+    faults->lose_in_a_row_max = static_cast<uint32_t>(!calm && random_.one_in(3) ? random_.between(2, 8) : 1);
+    faults->bytes_per_second = narrow ? random_.between(1'000'000, 20'000'000) : 0;
+    faults->queue_bytes = static_cast<uint32_t>(random_.between(20'000, 200'000));
+  }
+  frames_.set_starved(!calm && random_.one_in(12));
+  // A path that has become narrow stays so: the stack must find out.
+  if (!calm && random_.one_in(8)) {
+    path_mtu_ = static_cast<uint32_t>(random_.between(1280, frames_.features().mtu_bytes));
+    frames_.from_stack().path_mtu_bytes = path_mtu_;
+    for (auto& [place, peer] : peers_) peer->tcp.set_mss(mss(place.address.v6));
+  }
 }
 
 void TcpNetwork::write(uint32_t peer, std::span<const std::byte> bytes, Nanoseconds) {
@@ -121,6 +145,10 @@ void TcpNetwork::count(FaultCounts& faults) const {
   faults[Fault::frame_duplicated] += happened.duplicated;
   faults[Fault::frame_reordered] += happened.reordered;
   faults[Fault::frame_corrupted] += happened.corrupted;
+  faults[Fault::frame_too_big] += happened.too_big;
+  faults[Fault::link_down] += links_down_;
+  faults[Fault::memory_short] += happened.no_buffer;
+  faults[Fault::send_refused] += happened.refused;
 }
 
 }  // namespace penstock::sim

@@ -22,6 +22,8 @@ class TcpNetwork final : public Network {
   void read(uint32_t peer, std::vector<std::byte>& to, Nanoseconds now) override;
   bool ended(uint32_t peer, Nanoseconds now) const override;
   void forget(uint32_t peer) override;
+  void stop_reading(uint32_t, bool) override {}  // who does not read() has its window fill up
+  void change_weather(bool calm) override;
   bool step(Nanoseconds now) override;
   Nanoseconds next_arrival() const override;
   void count(FaultCounts& faults) const override;
@@ -30,8 +32,12 @@ class TcpNetwork final : public Network {
   void deliver(const netsim::Segment& segment, Nanoseconds now);
   void send(const std::vector<netsim::Segment>& segments, Nanoseconds now);
 
+  uint16_t mss(bool v6) const;
+
   SimFrames& frames_;
   SimRandom random_;
+  uint32_t path_mtu_ = 0;  // 0: the port's
+  uint64_t links_down_ = 0;
   struct Peer {
     netsim::PeerTcp tcp;
     bool forgotten = false;

@@ -15,6 +15,7 @@ namespace penstock::sim {
 
 namespace {
 
+constexpr Nanoseconds turn_ns = 1000;  // a turn of a lane takes that long at least
 constexpr Nanoseconds life_max_ns = 600 * second_ns;  // a life that takes longer has stopped making progress
 
 DriveUnits random_units(SimRandom& random) {
@@ -40,6 +41,7 @@ World::World(uint64_t seed, bool trace, bool over_tcp)
   lane_count_ = lane_counts[random_.below(4)];
   units_ = random_units(random_);
   images_.resize(lane_count_);
+  draw_troubles();
   const bool turns_over = random_.one_in(2);
   if (turns_over) {
     if (units_.commit_bytes_max == 64 * KiB) segment_bytes_ = 256 * KiB;
@@ -101,6 +103,8 @@ void World::note(const std::string& line) {
 
 void World::start_node(bool faults) {
   ++restarts_;
+  store_.fail_commits(MemoryStore::Failure::none, 0);
+  store_.fail_loads(false);
   const RandomSource source = [this] { return random_.next(); };
   auto catalog = Catalog::open(store_, {.lane_count = lane_count_, .slots_per_lane_max = partitions_max_}, source);
   check(catalog.has_value(), "the catalog does not open");
@@ -124,19 +128,7 @@ void World::start_node(bool faults) {
   for (uint32_t i = 0; i < lane_count_; ++i) settings.advertised.push_back({"", static_cast<uint16_t>(9092 + i)});
   control_ = std::make_unique<Control>(settings, std::move(*catalog), source);
   for (uint32_t i = 0; i < lane_count_; ++i) {
-    SimDriveConfig drive;
-    drive.seed = random_.next();
-    drive.units = units_;
-    drive.segment_bytes = segment_bytes_;
-    drive.slots_max = 1024;  // full drives are the log model's
-    if (faults) {
-      drive.slow_one_in = random_.one_in(3) ? 50 : 0;
-      drive.short_one_in = random_.one_in(3) ? 20 : 0;
-      drive.interrupted_one_in = random_.one_in(4) ? 30 : 0;
-      drive.write_error_one_in = random_.one_in(6) ? random_.between(20, 200) : 0;
-      drive.read_error_one_in = random_.one_in(8) ? random_.between(20, 200) : 0;
-      drive.flush_error_one_in = random_.one_in(8) ? random_.between(10, 50) : 0;
-    }
+    const SimDriveConfig drive = drive_config(faults);
     LogConfig log;
     log.lane = i;
     log.segment_bytes = segment_bytes_;
@@ -171,11 +163,34 @@ void World::start_node(bool faults) {
   for (auto& consumer : consumers_) {
     if (!consumer->over() && fault_random_.one_in(3)) consumer->read_again();
   }
+  if (faults)
+    change_weather();
+  else
+    calm_weather();
   control_->start();
 }
 
+SimDriveConfig World::drive_config(bool faults) {
+  SimDriveConfig drive;
+  drive.seed = random_.next();
+  drive.units = units_;
+  drive.segment_bytes = segment_bytes_;
+  drive.slots_max = drive_slots_max_;
+  if (!faults) return drive;
+  drive.slow_one_in = random_.one_in(3) ? 50 : 0;
+  drive.short_one_in = random_.one_in(3) ? 20 : 0;
+  drive.interrupted_one_in = random_.one_in(4) ? 30 : 0;
+  drive.write_error_one_in = random_.one_in(6) ? random_.between(20, 200) : 0;
+  drive.read_error_one_in = random_.one_in(8) ? random_.between(20, 200) : 0;
+  drive.flush_error_one_in = random_.one_in(8) ? random_.between(10, 50) : 0;
+  drive.stall_one_in = troubles_.stalls ? 300 : 0;
+  drive.read_flip_one_in = troubles_.flips ? 10 : 0;
+  return drive;
+}
+
 void World::end_life() {
-  if (random_.one_in(5)) return stop_node();
+  if (!power_fails_ && random_.one_in(5)) return stop_node();
+  if (power_fails_) return crash_node(true);
   const bool power = !fault_random_.one_in(4);
   if (power && fault_random_.one_in(2)) cut_drives();
   crash_node(power);
@@ -203,6 +218,7 @@ void World::crash_node(bool power) {
   }
   lanes_.clear();
   control_.reset();
+  power_fails_ = false;
 }
 
 void World::node_lost() {
@@ -218,6 +234,10 @@ void World::count_lane(const SimLane& lane) {
   FaultCounts& faults = summary_.faults;
   const SimDriveStatistics& drive = lane.drive.statistics();
   faults[Fault::slow_request] += drive.slow;
+  faults[Fault::stalled_request] += drive.stalled;
+  faults[Fault::slow_drive] += drive.slowed;
+  faults[Fault::full_drive] += drive.prepare_errors;
+  faults[Fault::read_flipped] += drive.reads_flipped;
   faults[Fault::out_of_order] += drive.out_of_order;
   faults[Fault::short_transfer] += drive.short_transfers;
   faults[Fault::interrupted] += drive.interrupted;
@@ -237,13 +257,14 @@ void World::look_at(const SimLane& lane) {
 
 void World::stop_node() {
   note("stop");
+  calm_weather();
   control_->stop();
   const Nanoseconds deadline = now_ + 60 * second_ns;
   const auto stopped = [&] {
     return std::ranges::all_of(lanes_, [](const auto& lane) { return lane->broker().stopped(); });
   };
   while (!stopped()) {
-    if (!step()) now_ = std::max(now_ + 1, std::min(next_time(), now_ + second_ns));
+    if (!step()) now_ = std::max(now_ + turn_ns, std::min(next_time(), now_ + second_ns));
     if (now_ >= deadline) {
       for (const auto& lane : lanes_) std::printf("%s\n", lane->broker().pending_report().c_str());
     }
@@ -323,6 +344,7 @@ void World::begin_life(const Churner& churner) {
 
 bool World::carry_control() {
   bool busy = false;
+  const uint64_t commits_failed = store_.failed_count();
   for (auto& lane : lanes_) {
     while (auto message = lane->outbox.pop()) {
       control_->handle(std::move(*message));
@@ -333,11 +355,17 @@ bool World::carry_control() {
     check(lanes_[outgoing.lane]->inbox.push(std::move(outgoing.message)), "a lane's mailbox is full");
     busy = true;
   }
+  // A change that nobody heard of: the power went with it.
+  if (troubles_.catalog && store_.failed_count() > commits_failed && fault_random_.one_in(8)) {
+    power_fails_ = true;
+    ++summary_.faults[Fault::power_cut_at_commit];
+  }
   return busy;
 }
 
 bool World::step() {
   ++summary_.steps;
+  if (now_ >= weather_changes_at_) change_weather();
   bool busy = carry_control();
   std::vector<Network*> networks;
   for (auto& lane : lanes_) {
@@ -355,7 +383,7 @@ bool World::step() {
 }
 
 Nanoseconds World::next_time() const {
-  Nanoseconds next = now_ + 5 * millisecond_ns;  // clients look again at least so often
+  Nanoseconds next = std::min(now_ + 5 * millisecond_ns, weather_changes_at_);  // clients look again at least so often
   for (const auto& lane : lanes_) {
     next = std::min({next, lane->next_stream_deadline(), lane->network().next_arrival(), lane->drive.next_deadline(),
                      lane->log.next_deadline(), lane->broker().next_deadline()});
@@ -364,8 +392,8 @@ Nanoseconds World::next_time() const {
 }
 
 void World::run_until(Nanoseconds end) {
-  while (now_ < end) {
-    if (!step()) now_ = std::max(now_ + 1, next_time());
+  while (now_ < end && !power_fails_) {
+    if (!step()) now_ = std::max(now_ + turn_ns, next_time());
     check(now_ < life_max_ns, "no progress", static_cast<long long>(seed_));
   }
 }
@@ -389,7 +417,7 @@ void World::run_until_clients_are_done() {
   };
   // Done, and every consumer has had an answer to what it asked since: a watermark is only as new as that.
   for (std::optional<Nanoseconds> since; !since || !up_to_date(*since);) {
-    if (!step()) now_ = std::max(now_ + 1, next_time());
+    if (!step()) now_ = std::max(now_ + turn_ns, next_time());
     if (!done()) since.reset();
     else if (!since) since = now_;
     check(now_ < life_max_ns, "clients do not finish", static_cast<long long>(seed_));
@@ -404,7 +432,8 @@ WorldSummary World::run() {
     const Nanoseconds longest = random_.one_in(4) ? 2 * millisecond_ns : (400 * millisecond_ns) >> random_.below(5);
     run_until(now_ + static_cast<Nanoseconds>(random_.below(static_cast<uint64_t>(longest))));
     if (!retention_.empty() && random_.one_in(4)) {
-      clock_error_ms_ = random_.one_in(3) ? -3'600'000 : 3'600'000;
+      constexpr Milliseconds jumps[] = {2'000, 3'600'000, 30 * 86'400'000ll};
+      clock_error_ms_ = jumps[random_.below(3)] * (random_.one_in(3) ? -1 : 1);
       ++summary_.faults[clock_error_ms_ < 0 ? Fault::clock_back : Fault::clock_ahead];
       run_until(now_ + static_cast<Nanoseconds>(random_.below(100 * millisecond_ns)));
       clock_error_ms_ = 0;
@@ -413,6 +442,7 @@ WorldSummary World::run() {
     end_life();
   }
   store_.fail_commits(MemoryStore::Failure::none, 0);
+  summary_.faults[Fault::catalog_unreadable] = store_.failed_loads();
   summary_.faults[Fault::catalog_change_lost] = store_.failed_count(MemoryStore::Failure::change_lost);
   summary_.faults[Fault::catalog_answer_lost] = store_.failed_count(MemoryStore::Failure::answer_lost);
   for (auto& churner : churners_) churner->finish();

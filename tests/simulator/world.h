@@ -62,6 +62,11 @@ class World {
   void crash_node(bool power);  // else only the process ends
   void stop_node();  // as SIGTERM does: drain, answer, let go; checks that nothing leaks
   void node_lost();
+  void draw_troubles();
+  void change_weather();
+  void calm_weather();
+  void trouble_a_client();
+  SimDriveConfig drive_config(bool faults);
   void count_lane(const SimLane& lane);
   void look_at(const SimLane& lane);  // what its life has met
   bool step();       // false: nothing to do and nothing to wait for
@@ -95,6 +100,19 @@ class World {
   std::vector<std::unique_ptr<Deleter>> deleters_;
   std::vector<std::unique_ptr<Churner>> churners_;
   SimRandom churn_random_, fault_random_;
+  // What may go wrong in this world, beside what always may; drawn from the seed, so that no life has all of it.
+  struct Troubles {
+    bool slow_drives = false;
+    bool full_drives = false;   // refuse new slots for a while
+    bool small_drives = false;  // have room for a few segments, and no more ever comes
+    bool stalls = false;
+    bool flips = false;
+    bool network = false;
+    bool clients = false;
+    bool catalog = false;
+  } troubles_;
+  Nanoseconds weather_changes_at_ = never_ns;
+  bool power_fails_ = false;  // as soon as the turn is over
   std::map<std::string, RetentionPolicy> retention_;           // topics whose records expire
   std::map<std::pair<std::string, int32_t>, const Consumer*> auditors_;  // in the last life
   Milliseconds clock_error_ms_ = 0;
@@ -102,6 +120,7 @@ class World {
   int32_t partitions_per_topic_ = 1;
   uint32_t partitions_max_ = 0;  // of a lane
   uint64_t segment_bytes_ = 1 * MiB;
+  uint32_t drive_slots_max_ = 1024;
   WorldSummary summary_;
 };
 
