@@ -28,6 +28,8 @@ struct Coverage {
   Coverage& operator+=(const Coverage& other);
 };
 
+const char* to_string(LogTrouble trouble);
+
 // One named thing that can be reached.
 struct Reachable {
   const char* kind;

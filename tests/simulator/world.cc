@@ -203,6 +203,8 @@ void World::cut_drives() {
 }
 
 void World::crash_node(bool power) {
+  // What a start found and could not flush is shown all the same, and may go with the power (docs/ERRORS.md).
+  power &= std::ranges::none_of(lanes_, [](const auto& lane) { return lane->log.trouble() == LogTrouble::found_unflushed; });
   note(power ? "power cut" : "killed");
   ++summary_.crashes;
   ++summary_.faults[power ? Fault::power_cut : Fault::process_killed];
@@ -252,6 +254,7 @@ void World::look_at(const SimLane& lane) {
   Coverage& coverage = summary_.coverage;
   ++coverage.log_states[static_cast<size_t>(lane.log.state())];
   ++coverage.log_troubles[static_cast<size_t>(lane.log.trouble())];
+  if (lane.log.trouble() != LogTrouble::none) note(std::string("a log ends in trouble: ") + to_string(lane.log.trouble()));
   for (size_t i = 0; i < coverage.answers.size(); ++i) coverage.answers[i] += lane.metrics.errors[i].get();
 }
 
