@@ -27,6 +27,7 @@
   defect(footer_of_now, "a footer says how partitions stand now, not at the segment's end")                            \
   /* retention */                                                                                                      \
   defect(release_before_note, "segments are released before the log starts are durable")                               \
+  defect(delete_before_durable, "deleted records are confirmed before that is durable")                                \
   /* sessions */                                                                                                       \
   defect(acknowledge_when_appended, "a batch is acknowledged when it has an offset")                                   \
   defect(overtake_responses, "a response that is ready overtakes one that is not")                                     \
@@ -46,7 +47,8 @@
   defect(finish_before_data, "a FIN counts when it arrives, whatever is missing before it")                            \
   /* the control plane */                                                                                              \
   defect(catalog_unsaved, "a change of the catalog counts though it could not be stored")                              \
-  defect(reuse_partition_number, "a deleted topic's partition numbers are given out again")
+  defect(reuse_partition_number, "a deleted topic's partition numbers are given out again")                            \
+  defect(producer_ids_unsaved, "producer ids are given out without a note of it")
 // clang-format on
 
 namespace penstock {

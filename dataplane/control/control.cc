@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "dataplane/base/mutation.h"
+
 namespace penstock {
 
 using kafka::ErrorCode;
@@ -134,7 +136,7 @@ void Control::handle_producer_id_block(const ToControl& message) {
   if (std::expected<CatalogDraft, StoreError> draft = begin()) {
     const std::optional<int64_t> first = draft->take_producer_ids(producer_id_block_count);
     if (!first) say("all producer ids of this cluster are used up");
-    if (first && commit(*draft)) {
+    if (first && (mutated(Mutation::producer_ids_unsaved) || commit(*draft))) {
       reply.first_producer_id = *first;
       reply.producer_id_count = producer_id_block_count;
     }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "dataplane/base/mutation.h"
 #include "dataplane/session/handlers.h"
 
 namespace penstock {
@@ -35,7 +36,8 @@ Attempt delete_before(Broker& broker, const Located& located, int64_t asked) {
   const Deleted deleted = broker.log().delete_records(located.place->slot, before);
   switch (deleted.verdict) {
     case AppendVerdict::appended:
-      return {.low_watermark = std::max(before, state.log_start).value, .commit = deleted.commit};
+      return {.low_watermark = std::max(before, state.log_start).value,
+              .commit = mutated(Mutation::delete_before_durable) ? CommitSequence{} : deleted.commit};
     case AppendVerdict::busy:
       return {.busy = true};
     case AppendVerdict::refused:

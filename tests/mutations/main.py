@@ -7,6 +7,7 @@ without a row is a failure, and so is a program that dies or hangs without namin
 import argparse
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -112,6 +113,7 @@ def main() -> int:
     parser.add_argument("--within", type=int, help="so many seeds, instead of the table's")
     parser.add_argument("defects", nargs="*")
     options = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     rows, known, tally = read_table(), defects(), Tally()
     if options.targets:
         print("\n".join({row.checker.program for row in rows}))

@@ -163,6 +163,7 @@ void Producer::on_produced(const Frame& frame, Nanoseconds now) {
     check(!gone_at_ || in_flight_.front().sent_at <= *gone_at_, "a deleted topic takes batches");
     const auto [place, fresh] = acknowledged_.emplace(in_flight_.front().batch, partition.base_offset);
     check(fresh, "batch acknowledged twice", in_flight_.front().batch);
+    acknowledged_end_ = partition.base_offset + record_count(config_.number, in_flight_.front().batch);
     in_flight_.pop_front();
     return;
   }

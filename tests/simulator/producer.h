@@ -51,6 +51,8 @@ class Producer {
 
   // What was acknowledged: batch number -> base offset.
   const std::map<uint32_t, int64_t>& acknowledged() const { return acknowledged_; }
+  int64_t acknowledged_end() const { return acknowledged_end_; }  // behind the last of them
+  int64_t producer_id() const { return producer_id_; }            // -1: none yet
   // Every batch that was ever built, by number.
   struct Built {
     Milliseconds timestamp = 0;
@@ -95,6 +97,7 @@ class Producer {
   kafka::Version produce_version_ = 9;
   std::deque<InFlight> in_flight_;
   std::map<uint32_t, int64_t> acknowledged_;
+  int64_t acknowledged_end_ = 0;
   std::map<uint32_t, Built> built_;
   uint32_t errors_ = 0;
   bool may_be_gone_ = false;

@@ -375,14 +375,40 @@ bool World::step() {
     busy |= lane->poll(now_, wall_start_ms + now_ / millisecond_ns + clock_error_ms_).work > 0;
     networks.push_back(&lane->network());
   }
-  for (auto& producer : producers_) busy |= producer->step(networks, now_);
-  for (auto& consumer : consumers_) busy |= consumer->step(networks, now_);
+  for (auto& producer : producers_) {
+    if (!producer->step(networks, now_)) continue;
+    check_told(*producer, producer->acknowledged_end(), 0);
+    busy = true;
+  }
+  for (auto& consumer : consumers_) {
+    if (!consumer->step(networks, now_)) continue;
+    check_told(*consumer, consumer->high_watermark(), consumer->log_start());
+    busy = true;
+  }
   busy |= churn();
-  if (auditors_.empty()) {
-    for (auto& deleter : deleters_) busy |= deleter->step(networks, now_);
+  for (auto& deleter : deleters_) {
+    if (!auditors_.empty() || !deleter->step(networks, now_)) continue;
+    check_told(*deleter, 0, deleter->confirmed());
+    busy = true;
   }
   for (Network* network : networks) busy |= network->step(now_);
   return busy;
+}
+
+// What a client was told is durable in the books of the log, at once: not only if the next crash happens to try it.
+template <class Client>
+void World::check_told(const Client& client, int64_t end, int64_t log_start) {
+  const CatalogView& view = lanes_.front()->broker().view();
+  const auto& config = client.config();
+  const TopicView* topic = view.find(config.topic);
+  if constexpr (requires { config.life; }) topic = config.life ? view.find(config.life->id) : topic;
+  if (topic == nullptr) return;  // not opened yet, or deleted
+  const PartitionPlace& place = topic->partitions[static_cast<size_t>(config.partition)];
+  const PartitionState* state = lanes_[place.lane]->log.partition(place.slot);
+  if (state == nullptr || state->number != place.number) return;
+  check(end <= state->durable.value, "a client was told of what is not durable", end, state->durable.value);
+  check(log_start <= state->log_start.value, "a client was told of a log start that is not durable", log_start,
+        state->log_start.value);
 }
 
 Nanoseconds World::next_time() const {
@@ -537,8 +563,11 @@ void World::check_everything() {
             static_cast<long long>(seed_), batch.base_offset);
     }
   }
+  std::set<int64_t> producer_ids;
   for (const auto& producer : producers_) {
     const ProducerConfig& config = producer->config();
+    const bool own = producer->producer_id() < 0 || producer_ids.insert(producer->producer_id()).second;
+    check(own, "a producer id was given out twice", static_cast<long long>(seed_), producer->producer_id());
     summary_.acknowledged += producer->acknowledged().size();
     summary_.storage_errors += producer->errors();
     int64_t previous = -1;

@@ -73,6 +73,8 @@ class World {
   void run_until(Nanoseconds end);
   void run_until_clients_are_done();
   bool carry_control();
+  template <class Client>
+  void check_told(const Client& client, int64_t end, int64_t log_start);
   void check_everything();
   void begin_audit();
   bool churn();
