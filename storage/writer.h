@@ -153,6 +153,10 @@ class LogWriter {
   };
   // The reserve is in use, or was at the last crash: what room is left is for the notes that let segments go.
   bool last_room() const { return spares_.drive_full() && !spares_.available(SpareSlots::Need::rewrite); }
+  // After a start nobody knows yet whether the drive has a further slot. If not, notes need this segment.
+  bool half_kept_back() const {
+    return !spares_.available(SpareSlots::Need::rewrite) && segments_.back().end.value > config_.segment_bytes / 2;
+  }
   enum class Mode : uint8_t { starting, writable, recovering, read_only };
 
   // filling (writer_fill.cc)

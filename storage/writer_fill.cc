@@ -9,7 +9,7 @@ namespace penstock {
 template <class Attempt>
 bool LogWriter::fill(SpareSlots::Need need, Attempt&& attempt) {
   if (mode_ != Mode::writable || failing_ || next_place_ != open_) return false;
-  if (need == SpareSlots::Need::roll && last_room()) return false;
+  if (need == SpareSlots::Need::roll && (last_room() || half_kept_back())) return false;
   if (space_refused_ && need == SpareSlots::Need::roll) {
     // A segment that notes have begun takes batches when there is one in reserve again.
     if (!spares_.available(reserve_used_ ? SpareSlots::Need::rewrite : SpareSlots::Need::roll)) return false;

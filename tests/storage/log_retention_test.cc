@@ -521,6 +521,35 @@ TEST_F(LogRetention, TheNewestOfTheIndexNeedNotBeTheLogs) {
   stop();
 }
 
+// After a start the drive may have no further slot, and take its time to say so. Batches leave room for the notes that let
+// expired segments go.
+TEST_F(LogRetention, AStartOnAFullDriveKeepsRoomForNotes) {
+  drive_config_.slots_max = 6;
+  start();
+  while (statistics().segments < 5) append(63 * KiB);
+  drive_config_.prepare_ns = second_ns;
+  restart();
+  ASSERT_EQ(statistics().slots_prepared, 1u);
+  for (const size_t length : {63 * KiB, 2000 * size_t{1}, size_t{100}}) {
+    const Bytes bytes = make_batch(random_, length, 1);
+    for (int i = 0; i < 1000; ++i) {
+      PieceList pieces;
+      ASSERT_TRUE(world_->memory.lay_out(random_, Arrival::together, bytes, pieces));
+      const auto appended = world_->append(p0, info_of(bytes, 1), pieces);
+      world_->memory.let_go(pieces);
+      if (appended) batches_[0].push_back(patched(bytes, appended->base_offset, 0));
+      if (i % 8 == 0) step();
+    }
+  }
+  ASSERT_TRUE(run([&] { return log().state() == LogState::read_only; }));
+  log().set_retention(p0, {.bytes_max = 1});
+  EXPECT_TRUE(run([&] { return log().state() == LogState::writable && statistics().segments_released >= 4; }));
+  append(500);
+  restart();
+  expect_from_log_start();
+  stop();
+}
+
 // Every start needs a segment. When there is none, those go of which it is durable that nobody wants them.
 TEST_F(LogRetention, AFullDriveStartsOnWhatWasLetGoBefore) {
   start();
