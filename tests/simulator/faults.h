@@ -19,6 +19,7 @@ enum class Fault : uint8_t {
   stalled_request,  // a thousand times
   slow_drive,       // a request while the drive is slow for a while
   full_drive,       // a slot that the drive refused, for a while or until others are released
+  no_room_to_start,
   out_of_order,  // a request that completed before an older one
   short_transfer,
   interrupted,
@@ -60,6 +61,7 @@ inline constexpr std::array<const char*, static_cast<size_t>(Fault::count)> faul
     "stalled_request",
     "slow_drive",
     "full_drive",
+    "no_room_to_start",
     "out_of_order",
     "short_transfer",
     "interrupted",

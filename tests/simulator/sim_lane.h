@@ -55,6 +55,8 @@ struct SimLane {
   Mailbox<ToLane> inbox;
   Mailbox<ToControl> outbox;
   LaneMetrics metrics;
+  bool has_started = false;     // looked at in the last life only
+  bool was_given_room = false;
 };
 
 inline constexpr uint32_t connections_max = 48;

@@ -9,6 +9,8 @@ void World::draw_troubles() {
   SimRandom& random = fault_random_;
   troubles_.slow_drives = random.one_in(4);
   troubles_.full_drives = random.one_in(4);
+  troubles_.small_drives = random.one_in(6);
+  if (troubles_.small_drives) drive_slots_max_ = static_cast<uint32_t>(random.between(4, 8));
   troubles_.stalls = random.one_in(6);
   troubles_.flips = random.one_in(4);
   troubles_.network = random.one_in(2);

@@ -42,13 +42,14 @@ World::World(uint64_t seed, bool trace, bool over_tcp)
   units_ = random_units(random_);
   images_.resize(lane_count_);
   draw_troubles();
-  const bool turns_over = random_.one_in(2);
+  const bool turns_over = troubles_.small_drives || random_.one_in(2);
   if (turns_over) {
     if (units_.commit_bytes_max == 64 * KiB) segment_bytes_ = 256 * KiB;
     for (const char* topic : {"topic-0", "topic-1"}) {
-      if (random_.one_in(4)) continue;
+      if (random_.one_in(4) && !troubles_.small_drives) continue;
       RetentionPolicy policy;
       if (random_.one_in(2)) policy.age_max = static_cast<Milliseconds>(random_.below(300));
+      if (troubles_.small_drives && policy.age_max < 0) policy.age_max = 300;
       if (random_.one_in(2)) policy.bytes_max = static_cast<int64_t>(random_.below(300'000));
       retention_[topic] = policy;
     }
@@ -84,7 +85,9 @@ World::World(uint64_t seed, bool trace, bool over_tcp)
     }
   }
   partitions_per_topic_ = static_cast<int32_t>(partitions);
-  for (uint64_t i = 0, count = churn_random_.one_in(2) ? churn_random_.between(1, 3) : 0; i < count; ++i) {
+  // Topics that come and go keep their records.
+  const bool churns = !troubles_.small_drives && churn_random_.one_in(2);
+  for (uint64_t i = 0, count = churns ? churn_random_.between(1, 3) : 0; i < count; ++i) {
     churners_.push_back(std::make_unique<Churner>(
         ChurnerConfig{"churn-" + std::to_string(i), static_cast<int32_t>(churn_random_.between(1, 3)), churn_random_.next()}));
   }
@@ -132,7 +135,7 @@ void World::start_node(bool faults) {
     LogConfig log;
     log.lane = i;
     log.segment_bytes = segment_bytes_;
-    log.spare_segments = 1;
+    log.spare_segments = static_cast<uint32_t>(fault_random_.between(2, 3));
     // What is kept in memory has a bound of its own, or only the memory there is.
     log.resident_bytes_max = random_.one_in(3) ? log_region_bytes : random_.one_in(2) ? 1 * MiB : 64 * KiB;
     log.read_bytes_max = random_.one_in(3) ? log_region_bytes : 1 * MiB;
@@ -168,6 +171,7 @@ void World::start_node(bool faults) {
   else
     calm_weather();
   control_->start();
+  started_at_ = now_;
 }
 
 SimDriveConfig World::drive_config(bool faults) {
@@ -427,6 +431,43 @@ void World::run_until(Nanoseconds end) {
   }
 }
 
+// A start needs a segment. Where crashes have left none, and nothing of which it is durable that nobody wants it, somebody
+// has to make room for one; all the rest a lane does by itself.
+void World::give_room_for_starts() {
+  for (auto& lane : lanes_) {
+    lane->has_started |= lane->log.state() == LogState::writable;
+    if (lane->has_started || lane->was_given_room || now_ < started_at_ + 5 * second_ns) continue;
+    lane->was_given_room = true;
+    lane->drive.config().slots_max = lane->drive.files().slot_count() + 1;
+    ++summary_.faults[Fault::no_room_to_start];
+    note("room for one more segment");
+  }
+}
+
+void World::tell_who_waits() const {
+  for (const auto& lane : lanes_) {
+    const LogStatistics& log = lane->log.statistics();
+    std::printf("lane: log state %d, trouble %d, %llu segments, %llu released, %u slots; %s\n",
+                static_cast<int>(lane->log.state()), static_cast<int>(lane->log.trouble()),
+                static_cast<unsigned long long>(log.segments), static_cast<unsigned long long>(log.segments_released),
+                lane->drive.files().slot_count(), lane->broker().pending_report().c_str());
+  }
+  for (const auto& producer : producers_) {
+    const ProducerConfig& config = producer->config();
+    if (producer->done()) continue;
+    std::printf("producer %u of %s/%d: %zu of %u batches acknowledged, %u errors\n", config.number,
+                config.topic.c_str(), config.partition, producer->acknowledged().size(), config.batches,
+                producer->errors());
+  }
+  for (const auto& consumer : consumers_) {
+    if (consumer->over()) continue;
+    std::printf("consumer of %s/%d: at %lld of %lld\n", consumer->config().topic.c_str(),
+                consumer->config().partition, static_cast<long long>(consumer->next_offset()),
+                static_cast<long long>(consumer->high_watermark()));
+  }
+  std::fflush(stdout);
+}
+
 void World::run_until_clients_are_done() {
   const auto up_to_date = [&](Nanoseconds since) {
     return std::ranges::all_of(consumers_, [&](const auto& each) { return each->over() || each->as_of() > since; });
@@ -447,8 +488,10 @@ void World::run_until_clients_are_done() {
   // Done, and every consumer has had an answer to what it asked since: a watermark is only as new as that.
   for (std::optional<Nanoseconds> since; !since || !up_to_date(*since);) {
     if (!step()) now_ = std::max(now_ + turn_ns, next_time());
+    give_room_for_starts();
     if (!done()) since.reset();
     else if (!since) since = now_;
+    if (now_ >= life_max_ns) tell_who_waits();
     check(now_ < life_max_ns, "clients do not finish", static_cast<long long>(seed_));
   }
 }

@@ -72,6 +72,8 @@ class World {
   bool step();       // false: nothing to do and nothing to wait for
   void run_until(Nanoseconds end);
   void run_until_clients_are_done();
+  void give_room_for_starts();
+  void tell_who_waits() const;
   bool carry_control();
   template <class Client>
   void check_told(const Client& client, int64_t end, int64_t log_start);
@@ -92,6 +94,7 @@ class World {
   Nanoseconds now_ = second_ns;
   uint32_t lane_count_ = 1;
   uint32_t restarts_ = 0;
+  Nanoseconds started_at_ = 0;
   MemoryStore store_;
   std::unique_ptr<Control> control_;
   std::vector<SimDisk> images_;  // of each lane's drive while the node is down
@@ -106,7 +109,7 @@ class World {
   struct Troubles {
     bool slow_drives = false;
     bool full_drives = false;   // refuse new slots for a while
-    bool small_drives = false;  // have room for a few segments, and no more ever comes
+    bool small_drives = false;  // have room for a few segments, also in the last life: records that expire make room
     bool stalls = false;
     bool flips = false;
     bool network = false;
