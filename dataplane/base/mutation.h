@@ -27,10 +27,13 @@
   defect(footer_of_now, "a footer says how partitions stand now, not at the segment's end")                            \
   /* retention */                                                                                                      \
   defect(release_before_note, "segments are released before the log starts are durable")                               \
+  defect(believe_clock, "retention believes a clock that has jumped ahead")                                            \
   defect(delete_before_durable, "deleted records are confirmed before that is durable")                                \
   /* sessions */                                                                                                       \
   defect(acknowledge_when_appended, "a batch is acknowledged when it has an offset")                                   \
+  defect(answer_duplicate_early, "a duplicate is answered before the original is durable")                             \
   defect(overtake_responses, "a response that is ready overtakes one that is not")                                     \
+  defect(ignore_batch_crc, "a batch is taken whose bytes do not match its CRC")                                        \
   defect(high_watermark_early, "the high watermark says what is appended")                                             \
   defect(reuse_offset, "the next batch gets the last offset of the one before")                                        \
   /* buffers */                                                                                                        \
@@ -47,6 +50,7 @@
   defect(finish_before_data, "a FIN counts when it arrives, whatever is missing before it")                            \
   /* the control plane */                                                                                              \
   defect(catalog_unsaved, "a change of the catalog counts though it could not be stored")                              \
+  defect(answer_before_lanes_know, "a topic's creation or deletion is answered before the lanes know")                 \
   defect(reuse_partition_number, "a deleted topic's partition numbers are given out again")                            \
   defect(producer_ids_unsaved, "producer ids are given out without a note of it")
 // clang-format on

@@ -196,7 +196,7 @@ void Control::publish_view() {
 }
 
 void Control::release_answers() {
-  const uint64_t applied = applied_by_all();
+  const uint64_t applied = mutated(Mutation::answer_before_lanes_know) ? version_ : applied_by_all();
   for (; !waiting_.empty() && waiting_.front().version <= applied; waiting_.pop_front()) {
     Outgoing& answer = waiting_.front().answer;
     if (!lanes_[answer.lane].stopped) outbox_.push_back(std::move(answer));

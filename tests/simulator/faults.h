@@ -34,6 +34,8 @@ enum class Fault : uint8_t {
   catalog_answer_lost,
   catalog_unreadable,
   power_cut_at_commit,  // of the catalog
+  // between control plane and lanes
+  late_mail,
   // the clock
   clock_ahead,
   clock_back,
@@ -47,6 +49,7 @@ enum class Fault : uint8_t {
   memory_short,  // no buffer for a received frame
   send_refused,  // by the port's ring
   // clients
+  batch_damaged,  // on its way
   connection_dropped,
   slow_reader,
   count,
@@ -75,6 +78,7 @@ inline constexpr std::array<const char*, static_cast<size_t>(Fault::count)> faul
     "catalog_answer_lost",
     "catalog_unreadable",
     "power_cut_at_commit",
+    "late_mail",
     "clock_ahead",
     "clock_back",
     "frame_lost",
@@ -85,6 +89,7 @@ inline constexpr std::array<const char*, static_cast<size_t>(Fault::count)> faul
     "link_down",
     "memory_short",
     "send_refused",
+    "batch_damaged",
     "connection_dropped",
     "slow_reader",
 };

@@ -164,7 +164,10 @@ void Producer::on_produced(const Frame& frame, Nanoseconds now) {
     const auto [place, fresh] = acknowledged_.emplace(in_flight_.front().batch, partition.base_offset);
     check(fresh, "batch acknowledged twice", in_flight_.front().batch);
     acknowledged_end_ = partition.base_offset + record_count(config_.number, in_flight_.front().batch);
+    check(!in_flight_.front().damaged, "a batch is taken whose bytes do not match its CRC", in_flight_.front().batch);
     in_flight_.pop_front();
+    // The connection breaks, and what is on its way is sent again at once.
+    if (random_.one_in(40)) drop_connection();
     return;
   }
   ++errors_;
@@ -199,7 +202,12 @@ bool Producer::send_more(Nanoseconds now) {
     partitions[0].records = kafka::Records::external(next->bytes.size());
     topics[0].partitions = kafka::Slice<kafka::ProduceRequest::Partition>(std::span(partitions));
     request.topics = kafka::Slice<kafka::ProduceRequest::Topic>(std::span(topics));
-    const std::array<std::span<const std::byte>, 1> records = {next->bytes};
+    std::vector<std::byte> bytes(next->bytes.begin(), next->bytes.end());
+    // Not the first of all: who knows nothing of a producer takes what follows it (KIP-360).
+    next->damaged = !acknowledged_.empty() && random_.one_in(64);
+    if (next->damaged) bytes[bytes.size() - 2] ^= std::byte{1};
+    damaged_ += next->damaged ? 1 : 0;
+    const std::array<std::span<const std::byte>, 1> records = {bytes};
     connection_.send(request, produce_version_, now, records);
     next->sent = true;
     next->sent_at = now;

@@ -60,6 +60,7 @@ class Producer {
   };
   const std::map<uint32_t, Built>& built() const { return built_; }
   uint32_t errors() const { return errors_; }
+  uint64_t damaged() const { return damaged_; }  // batches, on their way
   static uint32_t record_count(uint32_t producer, uint32_t batch) { return 1 + (producer * 7 + batch * 3) % 4; }
 
  private:
@@ -68,6 +69,7 @@ class Producer {
     uint32_t batch = 0;
     int32_t sequence = 0;
     bool sent = false;
+    bool damaged = false;  // what was sent
     Nanoseconds sent_at = 0;
     std::span<const std::byte> bytes;
   };
@@ -100,6 +102,7 @@ class Producer {
   int64_t acknowledged_end_ = 0;
   std::map<uint32_t, Built> built_;
   uint32_t errors_ = 0;
+  uint64_t damaged_ = 0;
   bool may_be_gone_ = false;
   std::optional<Nanoseconds> gone_at_;
   bool over_ = false;

@@ -106,6 +106,7 @@ void World::note(const std::string& line) {
 
 void World::start_node(bool faults) {
   ++restarts_;
+  mail_.assign(lane_count_, {});
   store_.fail_commits(MemoryStore::Failure::none, 0);
   store_.fail_loads(false);
   const RandomSource source = [this] { return random_.next(); };
@@ -359,8 +360,17 @@ bool World::carry_control() {
     }
   }
   for (Outgoing& outgoing : control_->take_outbox()) {
-    check(lanes_[outgoing.lane]->inbox.push(std::move(outgoing.message)), "a lane's mailbox is full");
-    busy = true;
+    std::deque<Mail>& mail = mail_[outgoing.lane];
+    const bool late = troubles_.mail && fault_random_.one_in(4);
+    const auto delay = static_cast<Nanoseconds>(late ? fault_random_.below(5 * millisecond_ns) : 0);
+    mail.push_back({std::max(now_ + delay, mail.empty() ? 0 : mail.back().arrives), std::move(outgoing.message)});
+    summary_.faults[Fault::late_mail] += late ? 1 : 0;
+  }
+  for (uint32_t lane = 0; lane < lane_count_; ++lane) {
+    for (std::deque<Mail>& mail = mail_[lane]; !mail.empty() && mail.front().arrives <= now_; mail.pop_front()) {
+      check(lanes_[lane]->inbox.push(std::move(mail.front().message)), "a lane's mailbox is full");
+      busy = true;
+    }
   }
   // A change that nobody heard of: the power went with it.
   if (troubles_.catalog && store_.failed_count() > commits_failed && fault_random_.one_in(8)) {
@@ -417,6 +427,7 @@ void World::check_told(const Client& client, int64_t end, int64_t log_start) {
 
 Nanoseconds World::next_time() const {
   Nanoseconds next = std::min(now_ + 5 * millisecond_ns, weather_changes_at_);  // clients look again at least so often
+  for (const auto& mail : mail_) next = std::min(next, mail.empty() ? never_ns : mail.front().arrives);
   for (const auto& lane : lanes_) {
     next = std::min({next, lane->next_stream_deadline(), lane->network().next_arrival(), lane->drive.next_deadline(),
                      lane->log.next_deadline(), lane->broker().next_deadline()});
@@ -613,6 +624,7 @@ void World::check_everything() {
     check(own, "a producer id was given out twice", static_cast<long long>(seed_), producer->producer_id());
     summary_.acknowledged += producer->acknowledged().size();
     summary_.storage_errors += producer->errors();
+    summary_.faults[Fault::batch_damaged] += producer->damaged();
     int64_t previous = -1;
     for (uint32_t batch = 0; batch < config.batches; ++batch) {
       const BatchName name{config.number, batch};

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -115,7 +116,13 @@ class World {
     bool network = false;
     bool clients = false;
     bool catalog = false;
+    bool mail = false;
   } troubles_;
+  struct Mail {
+    Nanoseconds arrives = 0;
+    ToLane message;
+  };
+  std::vector<std::deque<Mail>> mail_;  // of the control plane, to each lane
   Nanoseconds weather_changes_at_ = never_ns;
   bool power_fails_ = false;  // as soon as the turn is over
   std::map<std::string, RetentionPolicy> retention_;           // topics whose records expire
