@@ -37,6 +37,7 @@ size_t PeerTcp::read(Bytes& to, size_t limit) {
 void PeerTcp::on_segment(const Segment& segment, Nanoseconds now) {
   if (vanished_ || state_ == State::reset || state_ == State::refused) return;
   if (state_ == State::opening) return on_opening(segment, now);
+  heard(now);
   const At at = unwrap(segment.sequence, stack_initial_, expected_);
   if (segment.rst) {
     // RFC 5961 section 3.2: exactly the next one, or it is not believed.
@@ -86,7 +87,7 @@ void PeerTcp::on_opening(const Segment& segment, Nanoseconds now) {
   timeout_at_ = never_ns;
   timeout_ns_ = config_.retransmit_ns;
   ack_now_ = true;
-  (void)now;
+  heard(now);
 }
 
 // RFC 7323 section 5.3.
@@ -251,6 +252,10 @@ void PeerTcp::step(Nanoseconds now, std::vector<Segment>& out) {
   if (out.size() == before && (ack_now_ || now >= ack_at_)) {
     out.push_back(bare(std::min(next_, std::max(edge_, first_)), now));
   }
+  if (now >= keepalive_at_) {  // RFC 1122 section 4.2.3.6
+    out.push_back(bare(next_ - 1, now));
+    heard(now);
+  }
 }
 
 Nanoseconds PeerTcp::next_deadline() const {
@@ -262,7 +267,7 @@ Nanoseconds PeerTcp::next_deadline() const {
   for (const auto& [begin, sent] : in_flight_) {
     if (sent.lost && (room || begin == first_)) return 0;
   }
-  return std::min({timeout_at_, ack_at_, probe_at_});
+  return std::min({timeout_at_, ack_at_, probe_at_, keepalive_at_});
 }
 
 // RFC 2018 section 8: a timeout also forgets what was selectively acknowledged.

@@ -33,6 +33,7 @@ struct PeerConfig {
   uint32_t ack_every = 2;          // else at the latest so many segments
   uint64_t flight_bytes_max = 256 * 1024;
   Nanoseconds retransmit_ns = 300 * millisecond_ns;  // first timeout; doubles up to 4 s
+  Nanoseconds keepalive_ns = 0;  // asks whether the other side is there when it was silent for so long; 0: never
   bool probe_with_data = true;  // a zero-window probe is one byte of new data or the FIN, else an old sequence number
 };
 
@@ -98,6 +99,7 @@ class PeerTcp {
   void send_lost(Nanoseconds now, std::vector<Segment>& out);
   void send_new(Nanoseconds now, std::vector<Segment>& out);
   void probe(Nanoseconds now, std::vector<Segment>& out);
+  void heard(Nanoseconds now) { keepalive_at_ = config_.keepalive_ns > 0 ? now + config_.keepalive_ns : never_ns; }
   Segment segment_of(At begin, At end, Nanoseconds now);
   Segment bare(At sequence, Nanoseconds now);
   uint64_t outstanding() const;
@@ -125,6 +127,7 @@ class PeerTcp {
   At recover_ = 0;
   uint32_t duplicate_acks_ = 0;
   Nanoseconds timeout_ns_, timeout_at_ = never_ns, probe_at_ = never_ns, probe_ns_;
+  Nanoseconds keepalive_at_ = never_ns;
 
   // Receiving.
   uint32_t stack_initial_ = 0;

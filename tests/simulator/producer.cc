@@ -180,7 +180,10 @@ void Producer::on_produced(const Frame& frame, Nanoseconds now) {
 bool Producer::send_more(Nanoseconds now) {
   bool busy = false;
   const auto unsent = [](const InFlight& batch) { return !batch.sent; };
-  while (next_ < config_.batches && in_flight_.size() < config_.in_flight_max && !random_.one_in(8)) {
+  // Where nothing is known of a producer it may begin anywhere, in Kafka as here: were the first batch refused and the one
+  // behind it taken, the first would be out of order for ever.
+  const size_t in_flight_max = config_.idempotent && acknowledged_.empty() ? 1 : config_.in_flight_max;
+  while (next_ < config_.batches && in_flight_.size() < in_flight_max && !random_.one_in(8)) {
     InFlight batch;
     batch.batch = next_++;
     batch.sequence = next_sequence_;

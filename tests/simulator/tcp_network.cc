@@ -41,6 +41,7 @@ uint32_t TcpNetwork::connect(Nanoseconds now, uint16_t local_port) {
   config.receive_buffer_bytes = random_.between(8 * KiB, 256 * KiB);
   config.delayed_ack_ns = random_.one_in(2) ? 0 : 40 * millisecond_ns;
   config.retransmit_ns = 50 * millisecond_ns;
+  config.keepalive_ns = second_ns;  // the node's RST may have been lost
   auto& peer = peers_[config.local];
   check(peer == nullptr || peer->forgotten, "the ports of simulated clients run out");
   peer = std::make_unique<Peer>(PeerTcp(config, now));
