@@ -47,6 +47,10 @@ struct SimDisk {
   SimDisk() = default;
   SimDisk(SimFiles files) : current(std::move(files)), stable(current) {}
 
+  void rot(uint32_t slot, uint64_t position, uint8_t bit) {
+    for (SimFiles* files : {&current, &stable}) files->slots[slot][position] ^= static_cast<std::byte>(1 << bit);
+  }
+
   SimFiles current;  // with everything written
   SimFiles stable;   // with everything durable
   std::vector<Volatile> cached;
@@ -126,6 +130,8 @@ class SimDrive {
   void fail_next(DriveOp op, uint32_t count) { fail_next_[static_cast<size_t>(op)] = count; }
   // While true every new slot is -ENOSPC.
   void set_full(bool full) { full_ = full; }
+  // A bit of what is on the drive, and durable, becomes another one.
+  void rot(uint32_t slot, uint64_t position, uint8_t bit) { disk_.rot(slot, position, bit); }
   // From now on everything takes so many times as long.
   void set_slowness(uint32_t times) { slowness_ = times; }
   SimDriveConfig& config() { return config_; }

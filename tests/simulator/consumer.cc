@@ -66,6 +66,7 @@ bool Consumer::step(std::span<Network* const> networks, Nanoseconds now) {
   }
   if (reads_again_at_) return false;
   if (state_ != State::idle && connection_.ended(now)) {
+    if (state_ == State::fetching) pass_over_missing();
     connection_.close();
     state_ = State::idle;
     retry_at_ = now + retry_ns;
@@ -139,12 +140,17 @@ void Consumer::on_fetched(const Frame& frame, Nanoseconds now) {
   const Decoded<kafka::FetchResponse> answer(frame, fetch_version_);
   const auto& partition = answer.message.topics[0].partitions[0];
   if (partition.log_start_offset >= 0) {
-    check(partition.log_start_offset >= log_start_, "the log start went back", partition.log_start_offset,
+    check(partition.log_start_offset >= log_start_ || !may_miss_.empty(), "the log start went back", partition.log_start_offset,
           static_cast<long long>(log_start_));
     log_start_ = partition.log_start_offset;
   }
-  check(log_start_ == 0 || config_.records_expire, "records expired that are kept for ever",
-        static_cast<long long>(log_start_));
+  if (!config_.records_expire) {
+    // Only damage takes something from the beginning.
+    int64_t there = 0;
+    while (there < log_start_ && may_miss(there)) ++there;
+    check(there >= log_start_, "records expired that are kept for ever", static_cast<long long>(log_start_));
+    missed_unawares_ |= next_offset_ < log_start_;
+  }
   if (partition.error_code == ErrorCode::OFFSET_OUT_OF_RANGE && next_offset_ < log_start_) {
     next_offset_ = log_start_;
     return fetch(now);
@@ -152,6 +158,7 @@ void Consumer::on_fetched(const Frame& frame, Nanoseconds now) {
   if (partition.error_code != ErrorCode::NONE) {
     check(partition.error_code != ErrorCode::OFFSET_OUT_OF_RANGE, "what a consumer was shown is gone",
           static_cast<long long>(next_offset_), static_cast<long long>(partition.high_watermark));
+    pass_over_missing();
     connection_.close();
     state_ = State::idle;
     retry_at_ = now + retry_ns;
@@ -159,7 +166,7 @@ void Consumer::on_fetched(const Frame& frame, Nanoseconds now) {
   }
   check(!gone_at_ || asked_at_ <= *gone_at_, "a deleted topic is served");
   high_watermark_ = partition.high_watermark;
-  check(high_watermark_ >= highest_watermark_, "the high watermark went back", static_cast<long long>(high_watermark_),
+  check(high_watermark_ >= highest_watermark_ || !may_miss_.empty(), "the high watermark went back", static_cast<long long>(high_watermark_),
         static_cast<long long>(highest_watermark_));
   highest_watermark_ = high_watermark_;
   as_of_ = asked_at_;
@@ -185,6 +192,7 @@ void Consumer::take_batches(std::span<const std::byte> records) {
     const int64_t base_offset = header.base_offset, next_offset = base_offset + header.last_offset_delta + 1;
     // A batch of which the first records are deleted, or not asked for, comes whole.
     const bool in_part = next_offset_ == log_start_ || begins_anywhere_;
+    for (; next_offset_ < base_offset && may_miss(next_offset_); ++next_offset_) missed_unawares_ = true;
     check(base_offset == next_offset_ || (in_part && base_offset < next_offset_ && next_offset > next_offset_),
           "offsets are not dense", base_offset, static_cast<long long>(next_offset_));
     begins_anywhere_ = false;
@@ -195,6 +203,11 @@ void Consumer::take_batches(std::span<const std::byte> records) {
     next_offset_ = next_offset;
     seen_.push_back({base_offset, next_offset, *name});
   }
+}
+
+// At once, not batch by batch: what lies behind it is asked for next.
+void Consumer::pass_over_missing() {
+  while (may_miss(next_offset_)) ++next_offset_;
 }
 
 // All but the two fields that the node assigns: the base offset, and the leader epoch, which is 0 here.

@@ -3,6 +3,7 @@
 // it goes on at the log start, which never goes back.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -44,6 +45,16 @@ class Consumer {
   void read_again();
   // From the beginning, all of it; what was seen up to now is seen_before().
   void begin_audit();
+  // The drive is damaged: these offsets, from begin to end, need not be there any more.
+  struct Missing {
+    int64_t begin = 0, end = 0;
+  };
+  void may_miss(const std::vector<Missing>& missing) { may_miss_ = missing; }
+  bool may_miss(int64_t offset) const {
+    return std::ranges::any_of(may_miss_, [&](const Missing& each) { return each.begin <= offset && offset < each.end; });
+  }
+  // Some were passed over without an error.
+  bool missed_unawares() const { return missed_unawares_; }
   const ConsumerConfig& config() const { return config_; }
   const std::vector<SeenBatch>& seen() const { return seen_; }
   const std::vector<SeenBatch>& seen_before() const { return seen_before_; }
@@ -62,6 +73,7 @@ class Consumer {
   void fetch(Nanoseconds now);
   kafka::Version metadata_version_used() const;
   void take_batches(std::span<const std::byte> records);
+  void pass_over_missing();
   void compare(const BatchName& name, std::span<const std::byte> batch) const;
 
   const ConsumerConfig config_;
@@ -74,6 +86,8 @@ class Consumer {
   Nanoseconds retry_at_ = 0;
   std::optional<Nanoseconds> reads_again_at_;
   int64_t next_offset_ = 0;
+  std::vector<Missing> may_miss_;
+  bool missed_unawares_ = false;
   bool begins_anywhere_ = false;  // perhaps within a batch
   int64_t log_start_ = 0;
   int64_t high_watermark_ = -1;

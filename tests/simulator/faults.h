@@ -29,6 +29,10 @@ enum class Fault : uint8_t {
   read_flipped,  // a bit, for once
   lost_write,  // not durable, and gone with the power
   torn_write,  // some of its sectors are there
+  rot_in_batch,
+  rot_in_commit_header,
+  rot_in_footer,
+  rot_while_up,  // one of these, not before a start
   // the catalog
   catalog_change_lost,
   catalog_answer_lost,
@@ -74,6 +78,10 @@ inline constexpr std::array<const char*, static_cast<size_t>(Fault::count)> faul
     "read_flipped",
     "lost_write",
     "torn_write",
+    "rot_in_batch",
+    "rot_in_commit_header",
+    "rot_in_footer",
+    "rot_while_up",
     "catalog_change_lost",
     "catalog_answer_lost",
     "catalog_unreadable",

@@ -11,6 +11,7 @@ void World::draw_troubles() {
   troubles_.full_drives = random.one_in(4);
   troubles_.small_drives = random.one_in(6);
   if (troubles_.small_drives) drive_slots_max_ = static_cast<uint32_t>(random.between(4, 8));
+  troubles_.rot = random.one_in(4);
   troubles_.stalls = random.one_in(6);
   troubles_.flips = random.one_in(4);
   troubles_.network = random.one_in(2);

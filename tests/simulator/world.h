@@ -47,6 +47,8 @@ struct WorldSummary {
   uint64_t trace_hash = 0;      // the same for the same seed on every compiler
 };
 
+inline constexpr Nanoseconds turn_ns = 1000;  // a turn of a lane takes that long at least
+
 struct SimLane;
 
 class World {
@@ -79,6 +81,10 @@ class World {
   template <class Client>
   void check_told(const Client& client, int64_t end, int64_t log_start);
   void check_everything();
+  struct Rot;
+  std::optional<Rot> choose_rot();
+  void live_with_rot();
+  void read_all_but(const Rot& rot);
   void begin_audit();
   bool churn();
   void begin_life(const Churner& churner);
@@ -111,6 +117,7 @@ class World {
     bool slow_drives = false;
     bool full_drives = false;   // refuse new slots for a while
     bool small_drives = false;  // have room for a few segments, also in the last life: records that expire make room
+    bool rot = false;  // of the drives, in one more life
     bool stalls = false;
     bool flips = false;
     bool network = false;
@@ -123,6 +130,7 @@ class World {
     ToLane message;
   };
   std::vector<std::deque<Mail>> mail_;  // of the control plane, to each lane
+  bool rotten_ = false;
   Nanoseconds weather_changes_at_ = never_ns;
   bool power_fails_ = false;  // as soon as the turn is over
   std::map<std::string, RetentionPolicy> retention_;           // topics whose records expire
