@@ -268,7 +268,8 @@ void World::stop_node() {
   control_->stop();
   const Nanoseconds deadline = now_ + 60 * second_ns;
   const auto stopped = [&] {
-    return std::ranges::all_of(lanes_, [](const auto& lane) { return lane->broker().stopped(); });
+    return std::ranges::all_of(
+        lanes_, [](const auto& lane) { return lane->broker().stopped() && lane->drive.in_flight() == 0; });
   };
   while (!stopped()) {
     if (!step()) now_ = std::max(now_ + turn_ns, std::min(next_time(), now_ + second_ns));
@@ -385,7 +386,10 @@ bool World::step() {
   bool busy = carry_control();
   std::vector<Network*> networks;
   for (auto& lane : lanes_) {
-    busy |= lane->poll(now_, wall_start_ms + now_ / millisecond_ns + clock_error_ms_).work > 0;
+    // A lane that has stopped only waits for its drive, as in a node (tools/penstock/lane_thread.cc).
+    busy |= lane->broker().stopped()
+                ? lane->drive.poll(now_, [&](const DriveCompletion& done) { lane->log.completed(done, now_); }) > 0
+                : lane->poll(now_, wall_start_ms + now_ / millisecond_ns + clock_error_ms_).work > 0;
     networks.push_back(&lane->network());
   }
   for (auto& producer : producers_) {
