@@ -254,16 +254,30 @@ int64_t SimDrive::finish_read(const Request& request) {
 
 // ---- power loss ----
 
-SimFiles SimDrive::crash(uint64_t seed) & {
+SimFiles SimDrive::crash(uint64_t seed) {
   SimFiles left = disk_.stable;
   lose_power(left, seed);
   return left;
 }
 
-SimFiles SimDrive::crash(uint64_t seed) && {
-  SimFiles left = std::move(disk_.stable);
-  lose_power(left, seed);
-  return left;
+SimDisk SimDrive::end_by_crash(uint64_t seed) && {
+  lose_power(disk_.stable, seed);
+  // What could be read is what is left, but for what was not durable.
+  disk_.current.slots.resize(disk_.stable.slots.size());
+  for (const Volatile& written : disk_.cached) copy_back(written.slot, written.position, written.bytes.size());
+  for (const Request& request : requests_) {
+    const DriveRequest& of = request.request;
+    if (of.op == DriveOp::write) copy_back(of.slot.value, of.position.value, request.bytes.size());
+    if (of.op == DriveOp::prepare && of.slot.value < disk_.stable.slots.size()) {
+      disk_.current.slots[of.slot.value] = disk_.stable.slots[of.slot.value];
+    }
+  }
+  disk_.cached.clear();
+  return std::move(disk_);
+}
+
+void SimDrive::copy_back(uint32_t slot, uint64_t position, uint64_t bytes) {
+  put(disk_.current.slots, slot, position, std::span(disk_.stable.slots[slot]).subspan(position, bytes));
 }
 
 // `left`: what is durable.
@@ -309,16 +323,15 @@ SimDrive::AtRisk SimDrive::at_risk() const {
   return result;
 }
 
-SimDisk SimDrive::kill(uint64_t seed) & {
+SimDisk SimDrive::kill(uint64_t seed) const {
   SimDisk left = disk_;
   lose_process(left, seed);
   return left;
 }
 
-SimDisk SimDrive::kill(uint64_t seed) && {
-  SimDisk left = std::move(disk_);
-  lose_process(left, seed);
-  return left;
+SimDisk SimDrive::end_by_kill(uint64_t seed) && {
+  lose_process(disk_, seed);
+  return std::move(disk_);
 }
 
 // `left`: the disk as it is.

@@ -107,8 +107,9 @@ class SimDrive {
   // What a reader of the files sees now.
   SimFiles& files() { return disk_.current; }
   // What is left when the power goes now. Call it while the memory of writes in flight is still there.
-  SimFiles crash(uint64_t seed) &;
-  SimFiles crash(uint64_t seed) &&;  // cheaper: the drive itself is used no more
+  SimFiles crash(uint64_t seed);
+  // The same as a disk, without a copy of all of it: the drive itself is used no more.
+  SimDisk end_by_crash(uint64_t seed) &&;
   // What a power loss would surely leave now, and what it may leave of: writes that are not durable, oldest first, with
   // the bytes they were submitted with, and slots under preparation.
   const SimFiles& stable() const { return disk_.stable; }
@@ -120,8 +121,8 @@ class SimDrive {
   // Moves when these two have changed.
   uint64_t changes() const { return changes_; }
   // What is left when the process is killed now. Writes in flight are carried out in part; nothing is flushed.
-  SimDisk kill(uint64_t seed) &;
-  SimDisk kill(uint64_t seed) &&;
+  SimDisk kill(uint64_t seed) const;
+  SimDisk end_by_kill(uint64_t seed) &&;
   // After so many more requests and completions the drive has no power: it takes requests and does nothing any more.
   void cut_after(uint64_t events) { events_left_ = events; }
   bool is_cut() const { return events_left_ == 0; }
@@ -153,6 +154,7 @@ class SimDrive {
   bool next_completion(DriveCompletion& completion);
   void lose_power(SimFiles& left, uint64_t seed);
   void lose_process(SimDisk& left, uint64_t seed) const;
+  void copy_back(uint32_t slot, uint64_t position, uint64_t bytes);
   int64_t finish_write(Request& request);
   int64_t finish_flush(const Request& request);
   int64_t finish_prepare(const Request& request);

@@ -218,7 +218,8 @@ void World::crash_node(bool power) {
   for (uint32_t i = 0; i < lane_count_; ++i) {
     look_at(*lanes_[i]);
     SimDrive& drive = lanes_[i]->drive;
-    images_[i] = power ? SimDisk(std::move(drive).crash(random_.next())) : std::move(drive).kill(random_.next());
+    const uint64_t seed = random_.next();
+    images_[i] = power ? std::move(drive).end_by_crash(seed) : std::move(drive).end_by_kill(seed);
     lanes_[i]->network().count(summary_.faults);
     count_lane(*lanes_[i]);
   }
@@ -290,7 +291,7 @@ void World::stop_node() {
       check(false, "buffers leak", static_cast<long long>(seed_));
     }
     check(lane.pieces.free_count() == lane.pieces.chunk_count(), "piece chunks leak", static_cast<long long>(seed_));
-    images_[i] = std::move(lane.drive).crash(random_.next());
+    images_[i] = std::move(lane.drive).end_by_crash(random_.next());
     count_lane(lane);
   }
   lanes_.clear();

@@ -129,6 +129,37 @@ TEST_F(SimDriveTest, WhatIsWrittenLaterSupersedesTheCache) {
   EXPECT_EQ(sectors(left, 2, 6144), 4);
 }
 
+TEST_F(SimDriveTest, TheDiskThatACrashLeavesNeedsNoCopy) {
+  config_.interrupted_one_in = 10;
+  config_.write_error_one_in = 10;
+  config_.flush_error_one_in = 10;
+  config_.short_one_in = 5;
+  config_.prepare_error_one_in = 5;
+  for (uint64_t life = 0; life < 200; ++life) {
+    config_.seed = life;
+    drive_.emplace(config_, memory_.arena);
+    while (run(DriveRequest{.op = DriveOp::prepare, .slot = SegmentSlot(0)}) < 0) continue;
+    SimRandom random(life);
+    for (uint64_t requests = random.below(40); requests > 0; --requests) {
+      if (random.one_in(4)) finish();
+      const uint64_t at = drive_->in_flight() == 0 ? random.below(8) * 2048 : 0;
+      if (drive_->in_flight() == 0 && !random.one_in(4)) {
+        submit(write(static_cast<uint8_t>(random.next()), at, random.one_in(3)));
+      } else if (random.one_in(2)) {
+        submit(DriveRequest{.op = DriveOp::flush, .slot = SegmentSlot(0)});
+      } else {
+        finish();
+        submit(DriveRequest{.op = DriveOp::prepare, .slot = SegmentSlot(static_cast<uint32_t>(random.below(3)))});
+      }
+    }
+    const SimFiles left = drive_->crash(life);
+    const SimDisk disk = std::move(*drive_).end_by_crash(life);
+    EXPECT_EQ(disk.current.slots, left.slots) << life;
+    EXPECT_EQ(disk.stable.slots, left.slots) << life;
+    EXPECT_TRUE(disk.cached.empty());
+  }
+}
+
 TEST_F(SimDriveTest, AtRiskIsWhatIsNotDurable) {
   EXPECT_EQ(run(write(1, 0, true)), 4096);
   EXPECT_EQ(run(write(2, 4096, false)), 4096);
