@@ -105,17 +105,13 @@ class Lane {
   // Buffers whose last holder let go return to whoever gave them out.
   void give_back() {
     BufferTable& buffers = *memory_.buffers;
-    const std::span<const BufferIndex> released = buffers.released();
-    if (released.empty()) return;
-    const auto of_lane = [&](BufferIndex buffer) {
-      return memory_.log_buffers->owns(buffer) || memory_.send_buffers->owns(buffer);
-    };
-    for (auto at = released.begin(); at != released.end();) {
-      const auto end = std::find_if(at, released.end(), of_lane);
-      if (at != end) streams_.release({at, end});
-      for (at = end; at != released.end() && of_lane(*at); ++at) {
-        BufferAllocator& whose = memory_.log_buffers->owns(*at) ? *memory_.log_buffers : *memory_.send_buffers;
-        whose.free(*at, buffers.order(*at));
+    for (const BufferIndex& buffer : buffers.released()) {
+      if (memory_.log_buffers->owns(buffer)) {
+        memory_.log_buffers->free(buffer, buffers.order(buffer));
+      } else if (memory_.send_buffers->owns(buffer)) {
+        memory_.send_buffers->free(buffer, buffers.order(buffer));
+      } else {
+        streams_.release({&buffer, 1});
       }
     }
     buffers.forget_released();

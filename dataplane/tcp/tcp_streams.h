@@ -50,11 +50,12 @@ class TcpStreams {
   uint64_t receive_cost(uint64_t byte_count) const { return stack_.receive_cost(byte_count); }
   uint64_t receive_free() const { return frames_.receive_free(); }
   void release(std::span<const BufferIndex> buffers) {
-    const auto of_headers = [&](BufferIndex buffer) { return headers_.owns(buffer); };
-    for (auto at = buffers.begin(); at != buffers.end();) {
-      const auto end = std::find_if(at, buffers.end(), of_headers);
-      if (at != end) frames_.release({at, end});
-      for (at = end; at != buffers.end() && of_headers(*at); ++at) headers_.free(*at, buffers_.order(*at));
+    for (const BufferIndex& buffer : buffers) {
+      if (headers_.owns(buffer)) {
+        headers_.free(buffer, buffers_.order(buffer));
+      } else {
+        frames_.release({&buffer, 1});
+      }
     }
   }
   void stop_accepting() { stack_.stop_accepting(); }

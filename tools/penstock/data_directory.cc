@@ -15,6 +15,8 @@
 #include <map>
 #include <utility>
 
+#include "tools/penstock/sync_directory.h"
+
 namespace penstock {
 namespace {
 
@@ -181,12 +183,10 @@ std::expected<void, std::string> DataDirectory::write_format() const {
     good = false;
     error = errno;
   }
-  const int directory = good ? ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-  if (good && (directory < 0 || fsync(directory) != 0)) {
+  if (good && !sync_directory(path_)) {
     good = false;
     error = errno;
   }
-  if (directory >= 0) close(directory);
   if (!good) return failed(path_, "its file 'format' cannot be written", error);
   return {};
 }

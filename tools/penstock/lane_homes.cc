@@ -10,6 +10,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "tools/penstock/sync_directory.h"
+
 namespace penstock {
 namespace {
 
@@ -17,13 +19,6 @@ constexpr mode_t directory_mode = 0750;
 
 std::unexpected<std::string> failed(const std::string& what, int error) {
   return std::unexpected(what + ": " + std::strerror(error));
-}
-
-bool sync_directory(const std::string& path) {
-  const int file = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  const bool good = file >= 0 && fsync(file) == 0;
-  if (file >= 0) close(file);
-  return good;
 }
 
 std::string owner_text(const LaneHome& home) {
