@@ -13,9 +13,9 @@
 namespace penstock {
 namespace {
 
-// What the first request of a read takes at most: with a batch that ends before, one request is all.
-constexpr uint64_t near_bytes = 256 * KiB;
-// And of a header whose batch is far: most headers are shorter.
+// What the first request of a read takes at most.
+constexpr uint64_t window_bytes_max = 256 * KiB;
+// Of a header whose batch is far: most headers are shorter.
 constexpr uint64_t header_guess_bytes = 16 * KiB;
 
 bool same_batch(const IndexEntry& a, const IndexEntry& b) {
@@ -32,6 +32,8 @@ struct LogReader::Read {
   SegmentSlot slot{};
   FilePosition base{};  // of the block that the commit begins in, of the batch it was begun for
   uint64_t window = 0;  // what may be taken with it, from its commit on
+  uint64_t served = 0;    // batches, each time that one was asked for
+  uint64_t asked_at = 0;  // the last time that somebody asked for it, by the count of them
   uint32_t retries = 0;
   // What the first request takes, and what did not come with it, once that is known. Kept while idle.
   uint64_t header_bytes = 0, runs_bytes = 0;
@@ -68,9 +70,11 @@ Log::FetchVerdict LogReader::fetch(const IndexEntry& entry, SegmentSlot slot, Fi
   stop_wanting(token, read);
   if (read == nullptr) read = start(entry, slot, file_end);
   if (read == nullptr) return Log::FetchVerdict::busy;
+  read->asked_at = ++asked_;
   switch (read->state) {
     case Read::State::ready:
       if (!hand_over(*read, pool, to)) return Log::FetchVerdict::busy;
+      ++read->served;
       stop_wanting(token);
       return Log::FetchVerdict::ready;
     case Read::State::damaged:
@@ -95,18 +99,27 @@ LogReader::Read* LogReader::find(const IndexEntry& entry) {
   return nullptr;
 }
 
-// Does it have the whole batch with its commit's header, or will have?
+// Does it have the whole batch with its commit's header, or will have? Of a batch in several runs that is seen when the
+// header is there.
 bool LogReader::covers(const Read& read, const IndexEntry& entry) const {
-  const bool may = read.state == Read::State::ready || (read.state == Read::State::reading_header && read.window > 0);
-  if (!may || !entry.direct || entry.segment != read.entry.segment || entry.commit < read.base) return false;
-  return entry.commit - read.base + entry.first_position + entry.bytes <= read.extents[0].to;
+  const bool ready = read.state == Read::State::ready;
+  const bool may = ready || (read.state == Read::State::reading_header && read.window > 0 && entry.direct);
+  if (!may || entry.segment != read.entry.segment || entry.commit < read.base) return false;
+  const uint64_t end = uint64_t{entry.first_position} + (entry.direct ? entry.bytes : 0);
+  return entry.commit - read.base + end <= read.extents[0].to;
 }
 
 // A finished read serves another batch of its window from now on, if the drive had that already when it was read.
 bool LogReader::turn_to(Read& read, const IndexEntry& entry) {
   if (read.state != Read::State::ready) return true;
   const IndexEntry before = std::exchange(read.entry, entry);
-  if (header_possible(read) && header_whole(read) && find_entry(read) && verify(read)) return true;
+  const auto lies_here = [&](const disk::Run& run) {
+    return read.lead() + run.position + run.length <= read.extents[0].to;
+  };
+  if (header_possible(read) && header_whole(read) && find_entry(read) && std::ranges::all_of(read.runs, lies_here) &&
+      verify(read)) {
+    return true;
+  }
   read.entry = before;
   find_entry(read);
   return false;
@@ -137,15 +150,19 @@ void LogReader::stop_wanting(uint64_t token, const Read* except) {
   }
 }
 
-// What is read of the file from the commit on: more than the batch if somebody has just read what lies before.
+// What is read of the file from the commit on: more than the batch if what lies before is still in memory. Twice as much as
+// was taken there, or half of it if that has saved less than it took.
 uint64_t LogReader::window(const IndexEntry& entry, FilePosition file_end) const {
-  const bool goes_on = std::ranges::any_of(reads_, [&](const auto& read) {
-    const IndexEntry& other = read->entry;
-    return other.segment == entry.segment && other.commit <= entry.commit && !same_batch(other, entry) &&
-           entry.commit - other.commit <= near_bytes;
-  });
-  if (!goes_on || file_end <= entry.commit) return 0;
-  return std::min({near_bytes, bytes_max_ / 16, uint64_t{file_end - entry.commit}});
+  const Read* before = nullptr;
+  for (const auto& read : reads_) {
+    const bool lies_before = read->state == Read::State::ready && read->entry.segment == entry.segment &&
+                             read->base <= entry.commit && entry.commit - read->base <= window_bytes_max;
+    if (lies_before && (before == nullptr || read->base > before->base)) before = read.get();
+  }
+  if (before == nullptr || file_end <= entry.commit) return 0;
+  const uint64_t taken = before->extents[0].to;
+  const bool of_use = taken <= before->served * limits::read_gap_bytes_max;
+  return std::min({of_use ? 2 * taken : taken / 2, window_bytes_max, bytes_max_ / 16, uint64_t{file_end - entry.commit}});
 }
 
 LogReader::Read* LogReader::start(const IndexEntry& entry, SegmentSlot slot, FilePosition file_end) {
@@ -159,6 +176,7 @@ LogReader::Read* LogReader::start(const IndexEntry& entry, SegmentSlot slot, Fil
     read->runs_bytes = 0;
   }
   read->window = window(entry, file_end);
+  read->served = 0;
   read->state = Read::State::reading_header;
   read->entry = entry;
   read->base = FilePosition(round_down(entry.commit.value, units_.block));
@@ -185,10 +203,11 @@ LogReader::Read* LogReader::idle_read(const IndexEntry& entry) {
 // The first request: the header, in one buffer, and with it a batch that ends near, and what may lie behind.
 bool LogReader::begin(Read& read) {
   const uint64_t batch_end = uint64_t{read.entry.first_position} + read.entry.bytes;
-  const bool near = read.entry.direct && batch_end <= near_bytes;
-  if (near && read.window > batch_end && begin(read, read.window, 0)) return true;
-  read.window = 0;
+  const bool near = read.entry.direct && batch_end <= window_bytes_max &&
+                    read.entry.first_position <= limits::read_gap_bytes_max;
   const uint64_t batch_bytes = round_up(read.entry.bytes, arena_unit_bytes) + arena_unit_bytes;  // at both edges
+  if (read.window > batch_end && begin(read, read.window, read.entry.direct ? 0 : batch_bytes)) return true;
+  read.window = 0;
   return near ? begin(read, batch_end, 0) : begin(read, read.header_bytes, std::max(batch_bytes, read.runs_bytes));
 }
 
@@ -550,11 +569,16 @@ void LogReader::cancel(uint64_t token) {
   done_.truncate(kept);
 }
 
+// What was not asked for for longest goes first.
 uint64_t LogReader::shed(uint64_t bytes) {
   const uint64_t before = bytes_;
-  for (const auto& each : reads_) {
-    if (before - bytes_ >= bytes) break;
-    if (may_go(*each)) release(*each);
+  while (before - bytes_ < bytes) {
+    Read* oldest = nullptr;
+    for (const auto& each : reads_) {
+      if ((oldest == nullptr || each->asked_at < oldest->asked_at) && may_go(*each)) oldest = each.get();
+    }
+    if (oldest == nullptr) break;
+    release(*oldest);
   }
   return before - bytes_;
 }

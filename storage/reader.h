@@ -8,8 +8,9 @@
 // has come for it or was cancelled; then it is cache. A token wants one batch at a time: asking for another lets go of
 // the one before.
 //
-// Who reads on finds what lies behind in memory: the read after one that lay shortly before takes a window of up to
-// 256 KiB, as far as the segment goes, and serves every batch whose commit's header and bytes lie in it.
+// Who reads on finds what lies behind in memory: the read after one that lies shortly before, and is still there, takes a
+// window of twice its size, up to 256 KiB and as far as the segment goes, and serves every batch whose commit's header and
+// bytes lie in it. Where windows serve little before they have to go, they become smaller.
 //
 // A read begins when the budget and the memory have room for all of its batch. What its runs take on the drive beyond
 // that is known when the header is there; if that does not fit then, the read is given up and begins again when it does.
@@ -113,6 +114,7 @@ class LogReader {
   uint32_t waiting_ = 0;  // reads with a request that waits to go
   uint32_t next_ = 0;     // where the search for such a one begins: round and round, so each gets its turn
   uint32_t last_used_ = 0;
+  uint64_t asked_ = 0;    // how often batches were asked for
   Bounded<Want> wants_{limits::read_wants_max};
   Bounded<uint64_t> done_{limits::read_wants_max};
   DriveRequest request_;

@@ -780,6 +780,42 @@ TEST_F(LogTest, WhoReadsOnReadsInLargePiecesThatAllShare) {
   stop();
 }
 
+// Many partitions, of which each batch lies among all the others', read one after the other: what is read stays until the
+// next one comes by, also of batches that were written in several pieces.
+TEST_F(LogTest, WhoReadsOnePartitionAfterTheOtherSharesToo) {
+  constexpr uint32_t partitions = 30;
+  config_.partitions_max = partitions;
+  config_.read_bytes_max = 4 * MiB;
+  drive_config_.segment_bytes = 16 * MiB;
+  LogWorld& world = start();
+  for (uint32_t i = 2; i < partitions; ++i) world.log.open_partition(PartitionSlot(i), PartitionNumber(10 + i), 0);
+  std::vector<std::vector<Bytes>> batches(partitions);
+  for (uint32_t i = 0; i < 15 * partitions; ++i) {
+    const Bytes bytes = make_batch(random_, 20'000, 1);
+    PieceList pieces;
+    ASSERT_TRUE(world.memory.lay_out(random_, i % 2 == 0 ? Arrival::together : Arrival::frames, bytes, pieces));
+    std::optional<Appended> appended;
+    const PartitionSlot slot(i % partitions);
+    ASSERT_TRUE(world.run([&] { return (appended = world.append(slot, info_of(bytes, 1), pieces)).has_value(); }));
+    world.memory.let_go(pieces);
+    batches[slot.value].push_back(patched(bytes, appended->base_offset, 0));
+  }
+  ASSERT_TRUE(world.run([&] { return world.log.drained(); }));
+  world.log.shed_resident(UINT64_MAX);
+  for (uint32_t slot = 0; slot < partitions; ++slot) {
+    for (size_t i = 0; i < batches[slot].size(); ++i) {
+      const auto found = world.find(PartitionSlot(slot), Offset(static_cast<int64_t>(i)));
+      ASSERT_TRUE(found);
+      const auto bytes = world.fetch(PartitionSlot(slot), *found);
+      ASSERT_TRUE(bytes && *bytes == batches[slot][i]) << slot << ", " << i;
+    }
+  }
+  const double amplification = static_cast<double>(world.log.statistics().read_bytes) / (15.0 * partitions * 20'000);
+  std::printf("bytes read for each that was served: %.1f\n", amplification);
+  EXPECT_LT(amplification, 2);
+  stop();
+}
+
 // Blocks of a footer that a start does not look at change on the drive: what needs them is refused, the rest is served,
 // and after the next start all.
 TEST_F(LogTest, ADamagedFooterIsNotTakenForWhatItIsNot) {
