@@ -415,7 +415,7 @@ class LaneTest : public testing::Test {
     return client;
   }
 
-  void write(Client& client, std::span<const std::byte> bytes) { client.connection.write(bytes, now_); }
+  void write(Client& client, std::span<const std::byte> bytes) { client.connection.write_raw(bytes, now_); }
   void write_part(Client& client, const Bytes& frame, size_t from, size_t to) {
     write(client, std::span(frame).subspan(from, to - from));
   }
