@@ -32,6 +32,11 @@ bool Consumer::drop_connection() {
   return true;
 }
 
+void Consumer::leave() {
+  drop_connection();
+  over_ = true;
+}
+
 bool Consumer::stop_reading(Nanoseconds until) {
   if (!connection_.open()) return false;
   connection_.stop_reading(true);
@@ -60,6 +65,7 @@ bool Consumer::step(std::span<Network* const> networks, Nanoseconds now) {
     state_ = State::idle;
     return !std::exchange(over_, true);
   }
+  if (over_) return false;
   if (reads_again_at_ && now >= *reads_again_at_) {
     connection_.stop_reading(false);
     reads_again_at_.reset();

@@ -39,6 +39,8 @@ class Consumer {
   void node_lost();
   // It gives up its connection, or takes nothing for a while; whether it had one.
   bool drop_connection();
+  // For good.
+  void leave();
   bool stop_reading(Nanoseconds until);
 
   // From some place before: its beginning, or anywhere.

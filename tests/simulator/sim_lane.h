@@ -32,6 +32,7 @@ struct SimLane {
         pieces(4096),
         drive(drive_config, arena, std::move(image)),
         log(log_config, units, {arena, &buffers, &log_buffers}, drive.files()),
+        limits(log_config),
         inbox(64),
         outbox(64) {}
   virtual ~SimLane() = default;
@@ -52,6 +53,7 @@ struct SimLane {
   PiecePool pieces;
   SimDrive drive;
   Log log;
+  const LogConfig limits;
   Mailbox<ToLane> inbox;
   Mailbox<ToControl> outbox;
   LaneMetrics metrics;
@@ -60,6 +62,7 @@ struct SimLane {
 };
 
 inline constexpr uint32_t connections_max = 48;
+inline constexpr uint64_t receive_budget_bytes = 4 * MiB;
 inline constexpr uint32_t receive_region_at = (log_region_bytes + send_region_bytes) / arena_unit_bytes;
 inline constexpr uint32_t receive_region_units = arena_bytes / arena_unit_bytes - receive_region_at;
 
@@ -132,7 +135,7 @@ struct LaneOver final : SimLane {
         carrier(std::make_unique<Carrier>(seed, arena, buffers)),
         lane({.lane = index,
               .connections_max = connections_max,
-              .receive_bytes = 4 * MiB,
+              .receive_bytes = receive_budget_bytes,
               .request_bytes_max = 128 * KiB,
               .send_bytes = 256 * KiB,
               .extra_responses = 1024,

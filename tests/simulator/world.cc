@@ -391,6 +391,7 @@ bool World::step() {
     busy |= lane->broker().stopped()
                 ? lane->drive.poll(now_, [&](const DriveCompletion& done) { lane->log.completed(done, now_); }) > 0
                 : lane->poll(now_, wall_start_ms + now_ / millisecond_ns + clock_error_ms_).work > 0;
+    check_budgets(*lane);
     networks.push_back(&lane->network());
   }
   for (auto& producer : producers_) {
@@ -539,6 +540,7 @@ WorldSummary World::run() {
   begin_audit();
   run_until_clients_are_done();
   check_everything();
+  if (!troubles_.rot) check_quiet();
   stop_node();
   if (troubles_.rot) live_with_rot();
   summary_.simulated_ns = now_;
@@ -583,6 +585,36 @@ void World::check_expired(const Producer& producer, uint32_t batch, int64_t base
   const Milliseconds wall = wall_start_ms + now_ / millisecond_ns;
   check(has_expired(*retention(config.topic), wall, producer.built().at(batch).timestamp, others),
         "a batch is gone that was to be kept", static_cast<long long>(seed_), base_offset);
+}
+
+void World::check_budgets(const SimLane& lane) const {
+  const auto within = [&](uint64_t used, uint64_t budget, const char* what) {
+    check(used <= budget, what, static_cast<long long>(used), static_cast<long long>(budget));
+  };
+  const LogStatistics& log = lane.log.statistics();
+  within(lane.metrics.connections.get(), connections_max, "connections");
+  within(lane.metrics.reserved_bytes.get(), receive_budget_bytes, "memory of requests");
+  // A commit may go alone, however long its one batch, rounded, has become.
+  within(log.inflight_bytes, std::max(units_.inflight_bytes_max, 2 * units_.commit_bytes_max), "bytes in flight");
+  within(log.resident_bytes, lane.limits.resident_bytes_max, "resident bytes");
+  constexpr uint64_t two_blocks = 32 * KiB;  // the least there is
+  within(log.footer_cache_bytes, std::max(lane.limits.footer_cache_bytes, two_blocks), "memory of footers");
+}
+
+// When all clients have gone nothing is left of them.
+void World::check_quiet() {
+  for (auto& consumer : consumers_) consumer->leave();
+  const auto is_quiet = [](const auto& lane) {
+    return lane->metrics.connections.get() == 0 && lane->metrics.reserved_bytes.get() == 0 &&
+           lane->metrics.reservations_waiting.get() == 0 && lane->log.statistics().inflight_bytes == 0;
+  };
+  // Over our TCP a connection whose end got lost is found out by keep-alives.
+  const Nanoseconds began = now_;
+  while (!std::ranges::all_of(lanes_, is_quiet)) {
+    if (!step()) now_ = std::max(now_ + turn_ns, next_time());
+    if (now_ >= began + 60 * second_ns) tell_who_waits();
+    check(now_ < began + 60 * second_ns, "something is left of clients that have gone", static_cast<long long>(seed_));
+  }
 }
 
 // What was acknowledged and has not expired is there, once, where the acknowledgement said, and so is what any consumer

@@ -81,6 +81,8 @@ class World {
   template <class Client>
   void check_told(const Client& client, int64_t end, int64_t log_start);
   void check_everything();
+  void check_budgets(const SimLane& lane) const;
+  void check_quiet();
   struct Rot;
   std::optional<Rot> choose_rot();
   void live_with_rot();
