@@ -167,7 +167,7 @@ void Producer::on_produced(const Frame& frame, Nanoseconds now) {
     check(!in_flight_.front().damaged, "a batch is taken whose bytes do not match its CRC", in_flight_.front().batch);
     in_flight_.pop_front();
     // The connection breaks, and what is on its way is sent again at once.
-    if (random_.one_in(40)) drop_connection();
+    if (random_.one_in(20)) drop_connection();
     return;
   }
   ++errors_;

@@ -17,7 +17,7 @@ void World::draw_troubles() {
   troubles_.network = random.one_in(2);
   troubles_.clients = random.one_in(2);
   troubles_.catalog = random.one_in(3);
-  troubles_.mail = random.one_in(3);
+  troubles_.mail = random.one_in(2);
 }
 
 void World::change_weather() {

@@ -47,7 +47,9 @@ World::World(uint64_t seed, bool trace, bool over_tcp)
     for (const char* topic : {"topic-0", "topic-1"}) {
       if (random_.one_in(4) && !troubles_.small_drives) continue;
       RetentionPolicy policy;
-      if (random_.one_in(2)) policy.age_max = static_cast<Milliseconds>(random_.below(300));
+      // Nothing becomes old enough for the longer ones unless a wrong clock is believed.
+      const bool longer = random_.one_in(3) && !troubles_.small_drives;
+      if (random_.one_in(2)) policy.age_max = longer ? 1'200'000 : static_cast<Milliseconds>(random_.below(300));
       if (troubles_.small_drives && policy.age_max < 0) policy.age_max = 300;
       if (random_.one_in(2)) policy.bytes_max = static_cast<int64_t>(random_.below(300'000));
       retention_[topic] = policy;
@@ -55,6 +57,8 @@ World::World(uint64_t seed, bool trace, bool over_tcp)
   }
   const uint32_t partitions = static_cast<uint32_t>(random_.between(1, 4));
   const uint32_t producers = static_cast<uint32_t>(random_.between(1, 6));
+  // A commit is a block then, and lies where others of its slot have lain.
+  const bool small_batches = random_.one_in(4);
   for (uint32_t i = 0; i < producers; ++i) {
     ProducerConfig config;
     config.number = i;
@@ -63,6 +67,7 @@ World::World(uint64_t seed, bool trace, bool over_tcp)
     config.idempotent = random_.one_in(2);
     config.batches = static_cast<uint32_t>(random_.between(5, turns_over ? 250 : 60));
     config.in_flight_max = static_cast<uint32_t>(random_.between(1, 5));
+    if (small_batches) config.record_bytes_max = 60;
     config.seed = random_.next();
     producers_.push_back(std::make_unique<Producer>(config, written_));
   }
@@ -362,7 +367,7 @@ bool World::carry_control() {
   }
   for (Outgoing& outgoing : control_->take_outbox()) {
     std::deque<Mail>& mail = mail_[outgoing.lane];
-    const bool late = troubles_.mail && fault_random_.one_in(4);
+    const bool late = troubles_.mail && fault_random_.one_in(2);
     const auto delay = static_cast<Nanoseconds>(late ? fault_random_.below(5 * millisecond_ns) : 0);
     mail.push_back({std::max(now_ + delay, mail.empty() ? 0 : mail.back().arrives), std::move(outgoing.message)});
     summary_.faults[Fault::late_mail] += late ? 1 : 0;
