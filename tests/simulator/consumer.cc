@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "dataplane/kafka/messages/fetch.h"
+#include "dataplane/kafka/messages/list_offsets.h"
 #include "dataplane/kafka/messages/metadata.h"
 #include "dataplane/kafka/record_batch.h"
 #include "storage/crc/crc32c.h"
@@ -98,6 +99,8 @@ bool Consumer::step(std::span<Network* const> networks, Nanoseconds now) {
     busy = true;
     if (state_ == State::locating)
       on_located(*frame, networks, now);
+    else if (frame->key == kafka::ApiKey::list_offsets)
+      on_listed(*frame);
     else
       on_fetched(*frame, now);
   }
@@ -121,10 +124,74 @@ void Consumer::on_located(const Frame& frame, std::span<Network* const> networks
   if (config_.life) fetch_version_ = fetch_version_with_ids;
   if (config_.records_expire) fetch_version_ = std::max<kafka::Version>(fetch_version_, 7);  // they have the log start
   state_ = State::fetching;
+  listings_.clear();
   fetch(now);
 }
 
+// For a time it asks for that of a batch it has seen.
+void Consumer::list_offsets(Nanoseconds now) {
+  constexpr std::array<Milliseconds, 3> others = {kafka::list_offsets_latest, kafka::list_offsets_earliest,
+                                                  kafka::list_offsets_max_timestamp};
+  Listing listing{.version = static_cast<kafka::Version>(random_.between(7, 10)),
+                  .timestamp = others[random_.below(others.size())]};
+  if (!seen_.empty() && random_.one_in(2)) listing.timestamp = seen_[random_.below(seen_.size())].timestamp;
+  kafka::ListOffsetsRequest request;
+  std::array<kafka::ListOffsetsRequest::Topic, 1> topics;
+  std::array<kafka::ListOffsetsRequest::Partition, 1> partitions;
+  topics[0].name = std::string_view(config_.topic_name());
+  partitions[0].index = config_.partition;
+  partitions[0].timestamp = listing.timestamp;
+  topics[0].partitions = kafka::Slice<kafka::ListOffsetsRequest::Partition>(std::span(partitions));
+  request.topics = kafka::Slice<kafka::ListOffsetsRequest::Topic>(std::span(topics));
+  request.replica_id = -1;
+  connection_.send(request, listing.version, now);
+  listings_.push_back(listing);
+}
+
+void Consumer::on_listed(const Frame& frame) {
+  const Listing listing = listings_.front();
+  listings_.pop_front();
+  const Decoded<kafka::ListOffsetsResponse> answer(frame, listing.version);
+  const auto& partition = answer.message.topics[0].partitions[0];
+  if (partition.error_code != ErrorCode::NONE || !may_miss_.empty()) return;  // a look-up that met damage
+  switch (listing.timestamp) {
+    case kafka::list_offsets_latest:
+      check(partition.offset >= highest_watermark_, "the latest offset went back", partition.offset,
+            static_cast<long long>(highest_watermark_));
+      highest_watermark_ = partition.offset;
+      break;
+    case kafka::list_offsets_earliest:
+      check(partition.offset >= log_start_, "the earliest offset went back", partition.offset,
+            static_cast<long long>(log_start_));
+      check(partition.offset == 0 || config_.records_expire, "the earliest offset of what is kept for ever",
+            partition.offset);
+      log_start_ = partition.offset;
+      break;
+    default:
+      check_time(listing.timestamp, partition.offset, partition.timestamp);
+  }
+}
+
+// What it saw must agree, where nothing has expired since.
+void Consumer::check_time(Milliseconds asked, int64_t offset, Milliseconds timestamp) const {
+  const bool largest = asked == kafka::list_offsets_max_timestamp;
+  for (const SeenBatch& batch : seen_) {
+    if (batch.base_offset <= offset && offset < batch.next_offset) {
+      check(batch.timestamp == timestamp && (largest || timestamp >= asked), "the time of a record", batch.timestamp,
+            timestamp);
+    }
+    if (config_.records_expire) continue;
+    if (largest) {
+      check(batch.timestamp <= timestamp, "not the largest timestamp", timestamp, batch.timestamp);
+    } else {
+      check(batch.timestamp < asked || (offset >= 0 && offset < batch.next_offset), "not the first record of a time",
+            offset, batch.base_offset);
+    }
+  }
+}
+
 void Consumer::fetch(Nanoseconds now) {
+  if (!config_.life && random_.one_in(12)) list_offsets(now);
   kafka::FetchRequest request;
   request.max_wait_ms = static_cast<int32_t>(random_.below(60));
   request.min_bytes = static_cast<int32_t>(random_.one_in(2) ? 1 : random_.below(20'000));
@@ -207,7 +274,7 @@ void Consumer::take_batches(std::span<const std::byte> records) {
     check(name.has_value(), "a batch without label", base_offset);
     compare(*name, batch);
     next_offset_ = next_offset;
-    seen_.push_back({base_offset, next_offset, *name});
+    seen_.push_back({base_offset, next_offset, header.max_timestamp, *name});
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@ namespace penstock::sim {
 struct SeenBatch {
   int64_t base_offset = 0;
   int64_t next_offset = 0;
+  Milliseconds timestamp = -1;  // of all its records
   BatchName name;
 };
 
@@ -73,6 +75,9 @@ class Consumer {
   void on_located(const Frame& frame, std::span<Network* const> networks, Nanoseconds now);
   void on_fetched(const Frame& frame, Nanoseconds now);
   void fetch(Nanoseconds now);
+  void list_offsets(Nanoseconds now);
+  void on_listed(const Frame& frame);
+  void check_time(Milliseconds asked, int64_t offset, Milliseconds timestamp) const;
   kafka::Version metadata_version_used() const;
   void take_batches(std::span<const std::byte> records);
   void pass_over_missing();
@@ -85,6 +90,11 @@ class Consumer {
   Connection connection_;
   kafka::Uuid topic_id_{};
   kafka::Version fetch_version_ = 4;
+  struct Listing {
+    kafka::Version version = 0;
+    Milliseconds timestamp = 0;  // or which offset, see list_offsets.h
+  };
+  std::deque<Listing> listings_;  // asked for on this connection
   Nanoseconds retry_at_ = 0;
   std::optional<Nanoseconds> reads_again_at_;
   int64_t next_offset_ = 0;
