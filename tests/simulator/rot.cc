@@ -69,6 +69,7 @@ void World::live_with_rot() {
   const auto rot = choose_rot();
   if (!rot) return;
   rotten_ = true;
+  drive_slots_max_ = 1024;  // a lane without a segment to start in takes no footer away
   const bool while_up = fault_random_.one_in(2);
   ++summary_.faults[rot->fault];
   summary_.faults[Fault::rot_while_up] += while_up ? 1 : 0;
