@@ -290,7 +290,9 @@ void LogWriter::completed(RequestTag tag, int64_t result, Nanoseconds now) {
     case RequestKind::prepare:
       if (result >= 0) std::erase(blank_slots_, spares_.current());
       spares_.prepared(result, now);
-      if (result < 0 && found_empty_) spares_.recycled(*std::exchange(found_empty_, std::nullopt));
+      if (result < 0 && found_empty_ && !spares_.available(SpareSlots::Need::rewrite)) {
+        spares_.recycled(*std::exchange(found_empty_, std::nullopt));
+      }
       if (result >= 0) ++statistics_->slots_prepared;
       statistics_->space_error = result < 0 ? static_cast<uint64_t>(-result) : 0;
       // Rewriting needs a segment now: a drive that gives none has failed a second time.

@@ -550,6 +550,31 @@ TEST_F(LogRetention, AStartOnAFullDriveKeepsRoomForNotes) {
   stop();
 }
 
+// A segment that a start has begun and left empty is older than what is begun then: its header goes before anything is
+// released, also when the drive refuses a further slot after it has given some. Found by penstock-sim, seed 400000063.
+TEST_F(LogRetention, AnEmptySegmentGoesBeforeWhatIsNewer) {
+  config_.spare_segments = 3;
+  start();
+  fill_segments(2);
+  restart();
+  policy_[0] = {.bytes_max = 64 * KiB};
+  SimFiles files = world_->drive.crash(1);
+  drive_config_.slots_max = files.slot_count() + 2;
+  drive_config_.flush_ns = 50 * millisecond_ns;  // the slots are prepared before the first segment is begun
+  start(std::move(files));
+  for (int i = 0; i < 30; ++i) {
+    append(63 * KiB);
+    settle();
+    SimFiles left = world_->drive.crash(static_cast<uint64_t>(i));
+    LogIndex index(256, 1, 16);
+    ProducerTable producers(16);
+    const RecoveredLog found = recover(left, {.block = 4096}, index, producers);
+    ASSERT_FALSE(found.read_only) << found.report();
+  }
+  EXPECT_GE(statistics().segments_released, 3u);
+  stop();
+}
+
 // Every start needs a segment. When there is none, those go of which it is durable that nobody wants them.
 TEST_F(LogRetention, AFullDriveStartsOnWhatWasLetGoBefore) {
   start();
