@@ -8,16 +8,16 @@ namespace penstock::sim {
 
 namespace {
 
-// Rows that no crash, error or fault of the simulated world leads to: damage, other people's files, other versions, and
-// defects of the writer. tests/storage/recovery_test.cc has a case for each.
+// Rows that no crash, error or fault of the simulated world leads to: other people's files, other versions, defects of the
+// writer, drives that cannot read at a start, and damage to what rots too seldom. tests/storage/recovery_test.cc has a case
+// for each.
 constexpr Finding made_by_hand[] = {
     Finding::slot_unreadable,        Finding::slot_unknown_version,   Finding::slot_other_lane,
     Finding::slot_bad_geometry,      Finding::slot_short_file,        Finding::slot_other_block,
     Finding::segment_missing,        Finding::segment_beside_counted, Finding::segment_header_lost,
     Finding::predecessor_differs,    Finding::number_twice_copy,      Finding::number_twice_both_used,
-    Finding::sealed_hole,            Finding::footer_unknown_version, Finding::footer_other_block,
-    Finding::newest_hole,            Finding::commit_malformed,       Finding::payload_damaged,
-    Finding::entry_unknown,
+    Finding::footer_unknown_version, Finding::footer_other_block,     Finding::newest_hole,
+    Finding::commit_malformed,       Finding::entry_unknown,
 };
 
 // What is met too seldom, if ever: headers and heads of footers lie in one sector, which is written or not; a segment is
@@ -72,7 +72,7 @@ std::vector<Reachable> list(const FaultCounts& faults, const Coverage& coverage)
     all.push_back({"log state", log_states[i], coverage.log_states[i], true});
   }
   for (size_t i = 0; i < std::size(log_troubles); ++i) {
-    const bool damaged = static_cast<LogTrouble>(i) == LogTrouble::damaged;  // no crash is taken for damage
+    const bool damaged = static_cast<LogTrouble>(i) == LogTrouble::damaged;  // by rot alone, and seldom
     all.push_back({"log trouble", log_troubles[i], coverage.log_troubles[i], !damaged});
   }
   // Which codes there are to answer with nobody can say; those met are listed.
