@@ -153,7 +153,7 @@ void Consumer::on_listed(const Frame& frame) {
   listings_.pop_front();
   const Decoded<kafka::ListOffsetsResponse> answer(frame, listing.version);
   const auto& partition = answer.message.topics[0].partitions[0];
-  if (partition.error_code != ErrorCode::NONE || !may_miss_.empty()) return;  // a look-up that met damage
+  if (partition.error_code != ErrorCode::NONE || drive_is_damaged_) return;  // a look-up that met damage
   switch (listing.timestamp) {
     case kafka::list_offsets_latest:
       check(partition.offset >= highest_watermark_, "the latest offset went back", partition.offset,
@@ -213,7 +213,7 @@ void Consumer::on_fetched(const Frame& frame, Nanoseconds now) {
   const Decoded<kafka::FetchResponse> answer(frame, fetch_version_);
   const auto& partition = answer.message.topics[0].partitions[0];
   if (partition.log_start_offset >= 0) {
-    check(partition.log_start_offset >= log_start_ || !may_miss_.empty(), "the log start went back", partition.log_start_offset,
+    check(partition.log_start_offset >= log_start_ || drive_is_damaged_, "the log start went back", partition.log_start_offset,
           static_cast<long long>(log_start_));
     log_start_ = partition.log_start_offset;
   }
@@ -229,7 +229,12 @@ void Consumer::on_fetched(const Frame& frame, Nanoseconds now) {
     return fetch(now);
   }
   if (partition.error_code != ErrorCode::NONE) {
-    check(partition.error_code != ErrorCode::OFFSET_OUT_OF_RANGE, "what a consumer was shown is gone",
+    const bool out_of_range = partition.error_code == ErrorCode::OFFSET_OUT_OF_RANGE;
+    if (out_of_range && drive_is_damaged_) {
+      missed_unawares_ = true;
+      high_watermark_ = partition.high_watermark;
+    }
+    check(!out_of_range || drive_is_damaged_, "what a consumer was shown is gone",
           static_cast<long long>(next_offset_), static_cast<long long>(partition.high_watermark));
     pass_over_missing();
     connection_.close();
@@ -239,14 +244,18 @@ void Consumer::on_fetched(const Frame& frame, Nanoseconds now) {
   }
   check(!gone_at_ || asked_at_ <= *gone_at_, "a deleted topic is served");
   high_watermark_ = partition.high_watermark;
-  check(high_watermark_ >= highest_watermark_ || !may_miss_.empty(), "the high watermark went back", static_cast<long long>(high_watermark_),
+  check(high_watermark_ >= highest_watermark_ || drive_is_damaged_, "the high watermark went back", static_cast<long long>(high_watermark_),
         static_cast<long long>(highest_watermark_));
   highest_watermark_ = high_watermark_;
   as_of_ = asked_at_;
   std::vector<std::byte> records(partition.records.size());
   if (!records.empty()) partition.records.range().copy_out(0, records.data(), records.size());
+  if (records.empty() && next_offset_ < high_watermark_ && may_miss(next_offset_)) {
+    missed_unawares_ = true;
+    pass_over_missing();
+  }
   take_batches(records);
-  check(next_offset_ <= high_watermark_, "a consumer saw what is not durable", static_cast<long long>(next_offset_),
+  check(next_offset_ <= high_watermark_ || drive_is_damaged_, "a consumer saw what is not durable", static_cast<long long>(next_offset_),
         static_cast<long long>(high_watermark_));
   fetch(now);
 }

@@ -53,7 +53,10 @@ class Consumer {
   struct Missing {
     int64_t begin = 0, end = 0;
   };
-  void may_miss(const std::vector<Missing>& missing) { may_miss_ = missing; }
+  void drive_is_damaged(const std::vector<Missing>& missing) {
+    drive_is_damaged_ = true;
+    may_miss_ = missing;
+  }
   bool may_miss(int64_t offset) const {
     return std::ranges::any_of(may_miss_, [&](const Missing& each) { return each.begin <= offset && offset < each.end; });
   }
@@ -99,6 +102,7 @@ class Consumer {
   std::optional<Nanoseconds> reads_again_at_;
   int64_t next_offset_ = 0;
   std::vector<Missing> may_miss_;
+  bool drive_is_damaged_ = false;
   bool missed_unawares_ = false;
   bool begins_anywhere_ = false;  // perhaps within a batch
   int64_t log_start_ = 0;

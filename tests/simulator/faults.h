@@ -32,6 +32,7 @@ enum class Fault : uint8_t {
   rot_in_batch,
   rot_in_commit_header,
   rot_in_footer,
+  rot_in_segment_header,
   rot_while_up,  // one of these, not before a start
   // the catalog
   catalog_change_lost,
@@ -81,6 +82,7 @@ inline constexpr std::array<const char*, static_cast<size_t>(Fault::count)> faul
     "rot_in_batch",
     "rot_in_commit_header",
     "rot_in_footer",
+    "rot_in_segment_header",
     "rot_while_up",
     "catalog_change_lost",
     "catalog_answer_lost",

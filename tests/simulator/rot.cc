@@ -1,11 +1,12 @@
 // One more life, after all was read: a bit has changed on a drive, before the start or under the running node. Wrong
-// bytes are never served. What must be there is there: all but the batch that was hit, or those of the commit whose
-// header was. And nothing is missing without a word: who asks for it is refused, or the lane has named it at its start
+// bytes are never served. What must be there is there: all but the batch that was hit, or those of the commit or segment
+// whose header was. And nothing is missing without a word: who asks for it is refused, or the lane has named it at its start
 // and is read-only. A footer that was hit takes nothing away, at the latest after another start.
 //
 // The newest segment is left alone: behind its last commit nothing claims that it was durable.
 #include <algorithm>
 #include <iterator>
+#include <map>
 #include <set>
 
 #include "storage/recovery.h"
@@ -44,7 +45,13 @@ std::optional<World::Rot> World::choose_rot() {
   const auto in_its_commit = [&](const IndexEntry& each) {
     return each.segment == victim.segment && each.commit == victim.commit;
   };
-  switch (random.below(3)) {
+  switch (random.below(4)) {
+    case 3:
+      rot.fault = Fault::rot_in_segment_header;
+      rot.position = random.below(sizeof(disk::SegmentHeader));
+      std::ranges::copy_if(sealed, std::back_inserter(rot.hit),
+                           [&](const IndexEntry& each) { return each.segment == victim.segment; });
+      break;
     case 0:
       rot.fault = Fault::rot_in_footer;
       rot.position = std::min<uint64_t>(segment->end.value + random.below(2 * units_.block), segment_bytes_ - 1);
@@ -79,13 +86,16 @@ void World::live_with_rot() {
   start_node(false);
   if (while_up) lanes_[rot->lane]->drive.rot(rot->slot, rot->position, rot->bit);
   begin_audit();
+  std::map<const Consumer*, int64_t> log_starts;
+  for (const auto& consumer : consumers_) log_starts[consumer.get()] = consumer->log_start();
   read_all_but(*rot);
   for (const auto& consumer : consumers_) {
     std::set<int64_t> seen;
     for (const SeenBatch& batch : consumer->seen()) seen.insert(batch.base_offset);
     if (consumer->over()) continue;
     for (const SeenBatch& batch : consumer->seen_before()) {
-      const bool expired = consumer->config().records_expire && batch.next_offset <= consumer->log_start();
+      const int64_t log_start = std::max(consumer->log_start(), log_starts[consumer.get()]);
+      const bool expired = consumer->config().records_expire && batch.next_offset <= log_start;
       const bool missing = !seen.contains(batch.base_offset) && !expired;
       check(!missing || consumer->may_miss(batch.base_offset), "a batch is gone that was not hit",
             static_cast<long long>(seed_), batch.base_offset);
@@ -108,7 +118,7 @@ void World::read_all_but(const Rot& rot) {
     for (const IndexEntry& hit : rot.hit) {
       if (hit.partition == place.number) missing.push_back({hit.base_offset.value, hit.next_offset().value});
     }
-    consumer->may_miss(missing);
+    if (place.lane == rot.lane) consumer->drive_is_damaged(missing);
   }
   const auto done = [&] {
     return std::ranges::all_of(consumers_, [](const auto& each) {
