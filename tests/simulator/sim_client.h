@@ -19,6 +19,7 @@
 namespace penstock::sim {
 
 struct Frame {
+  int32_t correlation_id = 0;
   kafka::ApiKey key{};           // of the request it answers
   std::vector<std::byte> bytes;  // header and body
 };
@@ -96,7 +97,7 @@ class Connection {
     frame.bytes.assign(in_.begin() + kafka::frame_length_bytes,
                        in_.begin() + static_cast<ptrdiff_t>(kafka::frame_length_bytes + length));
     in_.erase(in_.begin(), in_.begin() + static_cast<ptrdiff_t>(kafka::frame_length_bytes + length));
-    const auto correlation_id = load_big<int32_t>(frame.bytes.data());
+    const auto correlation_id = frame.correlation_id = load_big<int32_t>(frame.bytes.data());
     if (raw_) return frame;
     check(!unanswered_.empty(), "an answer to nothing", correlation_id);
     check(unanswered_.front().correlation_id == correlation_id, "answers out of request order",
