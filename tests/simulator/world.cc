@@ -316,6 +316,7 @@ bool World::churn() {
       case Churner::News::none:
         break;
       case Churner::News::created:
+        check_all_lanes_know(*churner, true);
         begin_life(*churner);
         break;
       case Churner::News::deletion_asked:
@@ -323,11 +324,21 @@ bool World::churn() {
         break;
       case Churner::News::deleted:
         note(name + " is deleted");
+        check_all_lanes_know(*churner, false);
         for (auto& producer : producers_ | std::views::filter(of_this_life)) producer->deleted(now_);
         for (auto& consumer : consumers_ | std::views::filter(of_this_life)) consumer->deleted(now_);
     }
   }
   return busy;
+}
+
+// When its client is told that a topic is there, or gone.
+void World::check_all_lanes_know(const Churner& churner, bool is_there) {
+  for (const auto& lane : lanes_) {
+    const bool known = lane->broker().view().find(churner.topic_id()) != nullptr;
+    if (lane->broker().stopped()) continue;  // serves nobody
+    check(known == is_there, "a topic's creation or deletion is told before all lanes know", is_there);
+  }
 }
 
 void World::begin_life(const Churner& churner) {

@@ -90,6 +90,7 @@ class World {
   void begin_audit();
   bool churn();
   void begin_life(const Churner& churner);
+  void check_all_lanes_know(const Churner& churner, bool is_there);
   void check_expired(const Producer& producer, uint32_t batch, int64_t base_offset);
   const RetentionPolicy* retention(const std::string& topic) const;
   bool is_gone(const std::string& topic, int32_t partition, int64_t next_offset) const;
