@@ -203,6 +203,8 @@ void Consumer::fetch(Nanoseconds now) {
   partitions[0].index = config_.partition;
   partitions[0].fetch_offset = next_offset_;
   partitions[0].partition_max_bytes = static_cast<int32_t>(random_.between(1, 100'000));
+  // An answer breaks off at the first damaged batch in it: what lies before is had one by one.
+  if (drive_is_damaged_ && random_.one_in(2)) partitions[0].partition_max_bytes = 1;
   topics[0].partitions = kafka::Slice<kafka::FetchRequest::Partition>(std::span(partitions));
   request.topics = kafka::Slice<kafka::FetchRequest::Topic>(std::span(topics));
   connection_.send(request, fetch_version_, now);

@@ -56,6 +56,7 @@ class Consumer {
   void drive_is_damaged(const std::vector<Missing>& missing) {
     drive_is_damaged_ = true;
     may_miss_ = missing;
+    begins_anywhere_ = true;  // at the log start of before, which the damage may have taken back
   }
   bool may_miss(int64_t offset) const {
     return std::ranges::any_of(may_miss_, [&](const Missing& each) { return each.begin <= offset && offset < each.end; });
