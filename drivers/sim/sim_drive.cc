@@ -411,12 +411,12 @@ Nanoseconds SimDrive::latency(Nanoseconds mean) {
   const int doublings = std::min(std::countr_zero(random_.next()), 4);
   Nanoseconds time = mean / 2 + static_cast<Nanoseconds>(random_.below(static_cast<uint64_t>(mean / 2) + 1));
   time += mean / 2 * doublings;
-  time *= slowness_;
   statistics_.slowed += slowness_ > 1 ? 1 : 0;
   if (happens(config_.stall_one_in)) {
     ++statistics_.stalled;
-    return 1000 * time;
+    return 1000 * time;  // however slow the others: no drive takes minutes
   }
+  time *= slowness_;
   if (!happens(config_.slow_one_in)) return time;
   ++statistics_.slow;
   return 100 * time;
