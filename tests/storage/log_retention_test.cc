@@ -83,6 +83,18 @@ class LogRetention : public ::testing::Test {
     batches_[slot.value].push_back(patched(bytes, appended->base_offset, 0));
     ASSERT_TRUE(run([&] { return log().durable_commit() >= appended->commit; }));
   }
+  // To p0, once: a full drive or a busy log may say no.
+  bool offer(size_t length) {
+    const Bytes bytes = make_batch(random_, length, 1);
+    PieceList pieces;
+    EXPECT_TRUE(world_->memory.lay_out(random_, Arrival::together, bytes, pieces));
+    BatchInfo info = info_of(bytes, 1);
+    info.max_timestamp = wall();
+    const auto appended = world_->append(p0, info, pieces);
+    world_->memory.let_go(pieces);
+    if (appended) batches_[0].push_back(patched(bytes, appended->base_offset, 0));
+    return appended.has_value();
+  }
   void fill_segments(double count, PartitionSlot slot = p0) {
     for (double bytes = 0; bytes < count * segment_bytes; bytes += 64 * KiB) append(63 * KiB, slot);
   }
@@ -343,19 +355,8 @@ TEST_F(LogRetention, AFullDriveComesBackWhenRecordsExpire) {
   policy_[0] = {.age_max = 3'600'000};
   drive_config_.slots_max = 6;
   start();
-  const auto append_one = [&] {
-    const Bytes bytes = make_batch(random_, 63 * KiB, 1);
-    PieceList pieces;
-    EXPECT_TRUE(world_->memory.lay_out(random_, Arrival::together, bytes, pieces));
-    BatchInfo info = info_of(bytes, 1);
-    info.max_timestamp = wall();
-    const auto appended = world_->append(p0, info, pieces);
-    world_->memory.let_go(pieces);
-    if (appended) batches_[0].push_back(patched(bytes, appended->base_offset, 0));
-    return appended.has_value();
-  };
   for (int i = 0; i < 5000 && log().state() != LogState::read_only; ++i) {
-    append_one();
+    offer(63 * KiB);
     step();
   }
   ASSERT_EQ(log().state(), LogState::read_only);
@@ -369,7 +370,7 @@ TEST_F(LogRetention, AFullDriveComesBackWhenRecordsExpire) {
   }
   EXPECT_GE(statistics().segments_released, 3u);
   EXPECT_EQ(log().state(), LogState::writable);
-  ASSERT_TRUE(run(append_one));
+  ASSERT_TRUE(run([&] { return offer(63 * KiB); }));
   settle();
   expect_from_log_start();
   restart();
@@ -412,15 +413,8 @@ TEST_F(LogRetention, AFullDriveLooksAgainWhatHasExpired) {
   start();
   append(500, p1);  // keeps the oldest segment
   for (const size_t length : {63 * KiB, 2000 * size_t{1}, size_t{100}}) {
-    const Bytes bytes = make_batch(random_, length, 1);
     for (int i = 0; i < 2000; ++i) {
-      PieceList pieces;
-      ASSERT_TRUE(world_->memory.lay_out(random_, Arrival::together, bytes, pieces));
-      BatchInfo info = info_of(bytes, 1);
-      info.max_timestamp = wall();
-      const auto appended = world_->append(p0, info, pieces);
-      world_->memory.let_go(pieces);
-      if (appended) batches_[0].push_back(patched(bytes, appended->base_offset, 0));
+      offer(length);
       step();
     }
   }
@@ -445,18 +439,8 @@ TEST_F(LogRetention, AFullDriveOutlivesCrashesAndComesBackWhenRecordsExpire) {
   policy_[0] = {.age_max = 3'600'000};
   drive_config_.slots_max = 6;
   start();
-  const auto append_one = [&] {
-    const Bytes bytes = make_batch(random_, 63 * KiB, 1);
-    PieceList pieces;
-    EXPECT_TRUE(world_->memory.lay_out(random_, Arrival::together, bytes, pieces));
-    BatchInfo info = info_of(bytes, 1);
-    info.max_timestamp = wall();
-    const auto appended = world_->append(p0, info, pieces);
-    world_->memory.let_go(pieces);
-    if (appended) batches_[0].push_back(patched(bytes, appended->base_offset, 0));
-  };
   for (int i = 0; i < 5000 && log().state() != LogState::read_only; ++i) {
-    append_one();
+    offer(63 * KiB);
     step();
   }
   ASSERT_TRUE(world_->run([&] { return log().drained(); }));
